@@ -1,0 +1,1 @@
+"""The catalogues: one file is one plug-in, and nothing else changes."""

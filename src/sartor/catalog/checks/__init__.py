@@ -1,0 +1,1 @@
+"""Further examinations of an artifact."""

@@ -1,0 +1,1 @@
+"""Ways to make an artifact smaller or faster."""

@@ -1,0 +1,1 @@
+"""Who picks the next action."""

@@ -1,0 +1,215 @@
+"""What each stage is asked and what it answers: the actions of the loop as plain values.
+
+A job is all that its result depends on, so the digest of a job names its evidence: the same work is never done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sartor.types import Artifact, DataCard, DataSource, Epoch, Example, Measurement, Network, Pipeline
+
+
+@dataclass(frozen=True)
+class PrepareJob:
+    """Read, check, split and index the data (``stages.data.prepare``).
+
+    Args:
+        source: with absolute paths.
+        stamp: digest over names, sizes and times of the source's files, so that changed data is prepared anew.
+    """
+
+    source: DataSource
+    task: str
+    seed: int
+    stamp: str
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """The card; its fingerprint names the prepared data in the workspace."""
+
+    card: DataCard
+
+
+@dataclass(frozen=True)
+class DescribeJob:
+    """Count what networks cost, without weights (``stages.predict.describe``)."""
+
+    networks: tuple[Network, ...]
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """Static cost of one network at batch 1.
+
+    Args:
+        operations: 2 × multiply-accumulates of one forward pass.
+        parameters: count.
+        activation_bytes: fp32 bytes written by all layers of one forward pass.
+        layers: number of convolutions and matrix products.
+    """
+
+    network: str
+    operations: int
+    parameters: int
+    activation_bytes: int
+    layers: int
+
+
+@dataclass(frozen=True)
+class DescribeResult:
+    """One :class:`NetworkCost` per network, in order."""
+
+    costs: tuple[NetworkCost, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Rates are for the batch size given."""
+
+    epochs: float
+    batch_size: int
+    optimizer: str  # "nesterov" | "muon" | "adamw" | "closed-form"
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float = 0.1
+    warmup_share: float = 0.15
+    ema_decay: float = 0.99
+    augment: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Train one network on the prepared data (``stages.train.train``).
+
+    Args:
+        data: fingerprint of prepared data in the workspace.
+        floor: score on validation that must be reached; training stops early when it no longer can. 0 for none.
+        threads: CPU threads.
+    """
+
+    task: str
+    network: Network
+    data: str
+    recipe: Recipe
+    seed: int
+    threads: int
+    floor: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Weights (safetensors), the curve, the final validation score, and how fast it went.
+
+    ``stopped`` is empty, or why it ended early (``FLOOR_UNREACHABLE``, ``DIVERGED``).
+    """
+
+    weights: Artifact
+    curve: tuple[Epoch, ...]
+    score: float
+    samples_per_s: float
+    seconds: float
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """Turn a network into a file a runtime takes, pre- and post-processing inside (``stages.compress.export``).
+
+    Args:
+        weights: sha256 of the trained weights; empty for random weights (only its cost is wanted then).
+        format: ``onnx``, or ``torch`` (safetensors with the network in its metadata) for the reference runtime.
+    """
+
+    task: str
+    network: Network
+    data: str
+    weights: str
+    batch: int
+    seed: int
+    format: str = "onnx"
+
+
+@dataclass(frozen=True)
+class CompressJob:
+    """Apply one compressor to an artifact (``stages.compress.compress``). Calibration samples come from train."""
+
+    compressor: str
+    artifact: str
+    task: str
+    data: str
+    input_size: tuple[int, ...]
+    batch: int
+    seed: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ArtifactResult:
+    """The file made."""
+
+    artifact: Artifact
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """Time one artifact in a fresh process, from input bytes to answer (``stages.measure.measure``).
+
+    Args:
+        artifact: sha256 of the model file.
+        device: id of the device this must run on.
+        seconds: how long the timed windows may take together.
+        processes: number of fresh processes; the interval is the hull over them.
+        trained: False where the weights are random.
+    """
+
+    artifact: str
+    pipeline: Pipeline
+    data: str
+    device: str
+    confidence: float
+    seconds: float
+    processes: int = 1
+    trained: bool = True
+
+
+@dataclass(frozen=True)
+class MeasureResult:
+    """Cost measurements, and the median milliseconds of each part of a call."""
+
+    measurements: tuple[Measurement, ...]
+    latency_parts_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """Score one artifact on a split through the very pipeline that ships (``stages.measure.evaluate``).
+
+    Args:
+        parent_outputs: sha256 of the parent's saved outputs on the same split, for the paired drop; empty for a root.
+        limit: at most so many samples (a fixed, seeded choice); 0 for all.
+    """
+
+    artifact: str
+    pipeline: Pipeline
+    data: str
+    split: str
+    device: str
+    confidence: float
+    parent_outputs: str = ""
+    limit: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Quality measurements; ``outputs`` is the sha256 of the saved raw outputs (npy, float32 (n, outputs))."""
+
+    measurements: tuple[Measurement, ...]
+    outputs: str
+    confusion: tuple[tuple[int, ...], ...] = ()
+    mistakes: tuple[Example, ...] = ()
+    per_class: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Decoding of images and other media, within limits."""

@@ -1,0 +1,1 @@
+"""decision.json as a page people like to look at."""

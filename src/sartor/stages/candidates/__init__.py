@@ -1,0 +1,1 @@
+"""Requirement and catalogue to candidates."""

@@ -1,0 +1,1 @@
+"""Weights to files a runtime takes, and those to smaller ones."""

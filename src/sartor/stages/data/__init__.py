@@ -1,0 +1,1 @@
+"""Data to a checked, split, fingerprinted DataCard."""

@@ -1,0 +1,1 @@
+"""Requirement and records to a Decision; a pure function."""

@@ -1,0 +1,1 @@
+"""Time, memory, size and quality of the artifact itself."""

@@ -1,0 +1,1 @@
+"""Cost estimates that rank and prune, never accept."""

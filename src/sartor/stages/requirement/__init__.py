@@ -1,0 +1,1 @@
+"""Text, YAML, JSON or objects to a Requirement; every problem reported at once."""

@@ -1,0 +1,1 @@
+"""Conformance suites for every catalogue, importable by others."""
