@@ -1,0 +1,61 @@
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from sartor.intervals import binomial_cdf, paired_drop, percentile, percentile_ranks, proportion
+
+
+@given(st.integers(1, 20_000), st.floats(0, 1), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
+def test_proportion_is_the_exact_interval_of_scipy(n, share, confidence):
+    successes = round(share * n)
+    expected = stats.binomtest(successes, n).proportion_ci(confidence, method="exact")
+    low, high = proportion(successes, n, confidence)
+    assert low == pytest.approx(expected.low, abs=1e-9)
+    assert high == pytest.approx(expected.high, abs=1e-9)
+    assert low <= successes / n <= high
+
+
+@given(st.integers(0, 300), st.integers(1, 300), st.floats(0, 1))
+def test_binomial_cdf_is_that_of_scipy(k, n, p):
+    assert binomial_cdf(k, n, p) == pytest.approx(stats.binom.cdf(k, n, p), abs=1e-9)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, 0)])
+def test_proportion_refuses_impossible_counts(successes, n):
+    with pytest.raises(ValueError, match="successes"):
+        proportion(successes, n, 0.95)
+
+
+def test_a_high_bound_needs_enough_calls():
+    # 0.95^n <= 0.025 first holds at n = 72: with fewer calls the largest may still lie below the true p95
+    assert percentile_ranks(71, 0.95, 0.95)[1] is None
+    assert percentile_ranks(73, 0.95, 0.95)[1] is not None
+
+
+@pytest.mark.parametrize("q", [0.5, 0.95])
+def test_percentile_interval_covers_the_truth(q):
+    generator = random.Random(3)
+    hits = 0
+    for _ in range(400):
+        values = sorted(generator.random() for _ in range(200))
+        value, low, high = percentile(values, q, 0.9)
+        assert low <= value <= high
+        hits += low <= q <= high
+    assert hits >= 0.87 * 400
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=200))
+def test_paired_drop_brackets_the_mean_difference(pairs):
+    parent, child = zip(*pairs, strict=True)
+    value, low, high = paired_drop(parent, child, 0.95)
+    assert low < value < high
+    assert value == pytest.approx(sum(parent) / len(parent) - sum(child) / len(child))
+
+
+def test_equal_answers_are_not_certainty():
+    value, low, high = paired_drop([1] * 100, [1] * 100, 0.95)
+    assert value == 0
+    assert low < 0 < high
