@@ -1,0 +1,87 @@
+"""Which of those that meet every limit: objectives order them, noise makes ties, the cheaper wins a tie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from sartor.metrics import Metric
+from sartor.stages.decide.judge import selecting
+from sartor.types import Measurement, Objective, Record
+
+TIE_BREAKERS = ("latency_p95_ms", "size_mb", "memory_peak_mb")
+"""Costs that break a tie, in this order."""
+
+RESOLUTION = 1e-4
+"""The smallest error rate (1 - score) that the logarithm of a weighted objective tells apart."""
+
+
+def order(records: Sequence[Record], objectives: Sequence[Objective]) -> list[Record]:
+    """Records, best first.
+
+    One objective: all within one standard error of the best value tie (Breiman et al. 1984, the one-standard-error
+    rule) and the cheapest of them comes first. Several: the weighted sum of logarithms, so that a weight says how many
+    percent of one metric are worth one percent of another; what is better when higher enters as its distance to
+    perfection (or its inverse where unbounded).
+    """
+    if len(objectives) == 1:
+        return _by_one(records, objectives[0].metric)
+    return sorted(records, key=lambda record: (_weighted(record, objectives), *_ties(record), record.candidate.id))
+
+
+def standard_error(measurement: Measurement) -> float:
+    """Standard error behind a two-sided interval, taking it as normal."""
+    z = NormalDist().inv_cdf(0.5 + measurement.confidence / 2)
+    return (measurement.high - measurement.low) / (2 * z)
+
+
+def within_one_standard_error(records: Sequence[Record], metric: str) -> list[Record]:
+    """Those whose value cannot be told from the best by more than one standard error of the best."""
+    values = {record.candidate.id: selecting(record, metric) for record in records}
+    present = [value for value in values.values() if value is not None]
+    if not present:
+        return list(records)
+    best = min(present, key=lambda value: loss(value.metric, value.value))
+    reach = loss(best.metric, best.value) + standard_error(best)
+    return [
+        record
+        for record in records
+        if (value := values[record.candidate.id]) is not None and loss(value.metric, value.value) <= reach
+    ]
+
+
+def _by_one(records: Sequence[Record], metric: str) -> list[Record]:
+    """Best first for one objective: the tied group by cost, then the next group among the rest, and so on."""
+    left, ordered = list(records), []
+    while left:
+        group = within_one_standard_error(left, metric)
+        if not group:
+            group = left
+        group = sorted(group, key=lambda record: (*_ties(record), record.candidate.id))
+        ordered += group
+        chosen = {record.candidate.id for record in group}
+        left = [record for record in left if record.candidate.id not in chosen]
+    return ordered
+
+
+def _ties(record: Record) -> tuple[float, ...]:
+    values = (selecting(record, metric) for metric in TIE_BREAKERS)
+    return tuple(math.inf if value is None else value.value for value in values)
+
+
+def _weighted(record: Record, objectives: Sequence[Objective]) -> float:
+    total = 0.0
+    for objective in objectives:
+        value = selecting(record, objective.metric)
+        if value is None:
+            return math.inf
+        total += objective.weight * math.log(max(RESOLUTION, loss(value.metric, value.value)))
+    return total
+
+
+def loss(metric: Metric, value: float) -> float:
+    """A value as something to make small: itself, its distance to 1, or its inverse."""
+    if metric.direction == "lower":
+        return value
+    return 1.0 - value if metric.bounded else 1.0 / max(value, 1e-12)

@@ -1,0 +1,243 @@
+"""The decision: a pure function of the requirement and what is known of the candidates."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+
+from sartor.metrics import Metric, index
+from sartor.stages.decide.certificate import certify
+from sartor.stages.decide.choose import order, within_one_standard_error
+from sartor.stages.decide.fates import CODES, Standing, stand
+from sartor.stages.decide.front import axes, front
+from sartor.stages.decide.judge import judge_all, selecting
+from sartor.types import Decision, Fate, Record, Requirement, Verdict
+
+MOST_FINALISTS = 2
+"""Candidates that may see the test split. Intervals are two-sided but each limit has one bad side, so with two
+looks the chance that a bad candidate passes stays within 1 - confidence (Bonferroni)."""
+
+
+def decide(requirement: Requirement, records: Sequence[Record], metrics: Sequence[Metric]) -> Decision:
+    """Judge every candidate against every limit and choose.
+
+    Args:
+        requirement: limits, objectives and confidence.
+        records: candidates with their measurements; their order does not matter.
+        metrics: every metric of the task and every cost, derived ones included; the first quality metric is primary.
+
+    Returns:
+        ``met`` with the chosen candidate, ``infeasible`` with a certificate, or ``inconclusive`` with advice.
+        ``next`` names the candidate whose final evidence (test split, trained timing) would close the decision.
+
+    Example:
+        >>> decide(requirement, [], metrics).status
+        'inconclusive'
+    """
+    by_name = index(metrics)
+    primary = next(metric.name for metric in metrics if metric.kind == "quality")
+    records = sorted(records, key=lambda record: record.candidate.id)
+    by_id = {record.candidate.id: record for record in records}
+    standings = [stand(record, requirement.limits, by_name, primary, by_id.get(record.parent)) for record in records]
+
+    ready = order([s.record for s in standings if s.ready], requirement.objectives)
+    promising = _promising(standings, requirement)
+    tested = sum(any(m.split == "test" for m in record.measurements) for record in records)
+    upcoming = _next(ready, promising, tested, requirement)
+    chosen = ready[0] if ready else None
+    on_front = front([s.record for s in standings if not s.record.notes.get("reference")], axes(requirement, metrics))
+    fates = tuple(_fate(s, chosen, ready, on_front, primary) for s in standings)
+    if chosen is not None:
+        verdicts = judge_all(chosen, requirement.limits, by_name)
+        why = _why(chosen, ready, promising, standings, requirement, by_name, primary)
+        return Decision(
+            "met",
+            chosen.candidate.id,
+            verdicts,
+            f"{chosen.candidate.id} meets every limit",
+            why,
+            fates,
+            on_front,
+            next=upcoming,
+        )
+    if not _is_infeasible(standings, promising):
+        return _inconclusive(standings, promising, fates, on_front, requirement, by_name, primary, upcoming)
+    certificate = certify(requirement, [s.record for s in standings if not s.record.notes.get("reference")], by_name)
+    return Decision(
+        "infeasible",
+        "",
+        (),
+        "no candidate meets every limit; no model was delivered",
+        _untried(standings),
+        fates,
+        on_front,
+        certificate,
+    )
+
+
+def _promising(standings: Sequence[Standing], requirement: Requirement) -> list[Record]:
+    """Those that may yet be accepted: fewest doubts first, then by the objectives."""
+    candidates = [s for s in standings if s.promising]
+    ordered: list[Record] = []
+    for doubts in sorted({s.doubts - _unfinal(s) for s in candidates}):
+        group = [s.record for s in candidates if s.doubts - _unfinal(s) == doubts]
+        ordered += order(group, requirement.objectives)
+    return ordered
+
+
+def _unfinal(standing: Standing) -> int:
+    """Doubts that come from nothing but evidence still missing."""
+    return sum(v.outcome != "met" and v.measurement is None for v in standing.verdicts)
+
+
+def _next(ready: Sequence[Record], promising: Sequence[Record], tested: int, requirement: Requirement) -> str:
+    """The candidate to finish: the best promising one, unless a ready one is already at least as good."""
+    if not promising:
+        return ""
+    first = promising[0]
+    begun = any(m.split == "test" for m in first.measurements)
+    if ready:
+        return ""
+    return first.candidate.id if begun or tested < MOST_FINALISTS else ""
+
+
+def _is_infeasible(standings: Sequence[Standing], promising: Sequence[Record]) -> bool:
+    """Nothing can still be accepted, and something beyond a baseline was judged or ruled out."""
+    if promising or any(s.code == "INCONCLUSIVE" for s in standings):
+        return False
+    real = [s for s in standings if not s.record.notes.get("baseline") and s.code != "REFERENCE"]
+    untried = [s for s in real if s.code == "NOT_TRIED"]
+    judged = [s for s in real if s.code not in ("NOT_TRIED",) and s.record.artifact is not None]
+    return bool(standings) and (not untried or bool(judged))
+
+
+def _fate(
+    standing: Standing, chosen: Record | None, ready: Sequence[Record], on_front: Sequence[str], primary: str
+) -> Fate:
+    name = standing.record.candidate.id
+    code, detail = standing.code, standing.detail
+    if chosen is not None and name == chosen.candidate.id:
+        code, detail = "CHOSEN", "meets every limit and does the objectives best"
+    elif standing.ready and chosen is not None:
+        code, detail = "WORSE_OBJECTIVE", _comparison(standing.record, chosen, primary)
+    elif standing.promising:
+        if chosen is not None:
+            code, detail = "NOT_FINALIST", _comparison(standing.record, chosen, primary)
+        else:
+            doubt = next((v.sentence for v in standing.verdicts if v.outcome != "met"), CODES["NOT_FINALIST"])
+            code, detail = "INCONCLUSIVE", doubt
+    return Fate(name, code, detail, standing.verdicts, name in on_front)
+
+
+def _comparison(record: Record, chosen: Record, primary: str) -> str:
+    """How a candidate differs from the chosen one, on what the choice looked at."""
+    words = []
+    for name in (primary, "latency_p95_ms", "size_mb"):
+        ours, best = selecting(record, name), selecting(chosen, name)
+        if ours is not None and best is not None:
+            words.append(
+                f"{ours.metric.title} {ours.metric.format(ours.value)} against {best.metric.format(best.value)}"
+            )
+    return ", ".join(words) or CODES["NOT_FINALIST"]
+
+
+def _why(
+    chosen: Record,
+    ready: Sequence[Record],
+    promising: Sequence[Record],
+    standings: Sequence[Standing],
+    requirement: Requirement,
+    metrics: Mapping[str, Metric],
+    primary: str,
+) -> tuple[str, ...]:
+    field = [*ready, *promising]
+    count = len(field)
+    opening = (
+        "it is the only candidate that meets everything"
+        if count == 1
+        else f"{count} candidates meet or may meet everything"
+    )
+    if count > 1 and len(requirement.objectives) == 1:
+        metric = requirement.objectives[0].metric
+        tied = within_one_standard_error(field, metric)
+        title = metrics[metric].title
+        opening += (
+            f"; this one has the best {title}"
+            if len(tied) == 1
+            else f"; {len(tied)} of them are within one standard error of the best {title}, and this one is the "
+            "fastest of those (smaller where equally fast)"
+        )
+    elif count > 1:
+        wishes = ", ".join(f"{metrics[o.metric].title} × {o.weight:g}" for o in requirement.objectives)
+        opening += f"; this one does the weighted objectives best ({wishes})"
+    lines = [opening]
+    baseline = _best_baseline(standings, primary)
+    ours = selecting(chosen, primary)
+    if baseline is not None and ours is not None and baseline.candidate.id != chosen.candidate.id:
+        theirs = selecting(baseline, primary)
+        if theirs is not None:
+            lines.append(
+                f"{baseline.candidate.network.id}, the best simple baseline, reaches {theirs.metric.title} "
+                f"{theirs.metric.format(theirs.value)} against {ours.metric.format(ours.value)} (validation)"
+            )
+    return (*lines, *_untried(standings))
+
+
+def _best_baseline(standings: Sequence[Standing], primary: str) -> Record | None:
+    scored = [
+        (value.value if value.metric.direction == "higher" else -value.value, s.record.candidate.id, s.record)
+        for s in standings
+        if s.record.notes.get("baseline") and (value := selecting(s.record, primary)) is not None
+    ]
+    return max(scored, key=lambda entry: entry[:2])[2] if scored else None
+
+
+def _untried(standings: Sequence[Standing]) -> tuple[str, ...]:
+    count = Counter(s.code for s in standings)["NOT_TRIED"]
+    if not count:
+        return ()
+    return (f"{count} candidates that may fit were not trained within the budget",)
+
+
+def _inconclusive(
+    standings: Sequence[Standing],
+    promising: Sequence[Record],
+    fates: tuple[Fate, ...],
+    on_front: tuple[str, ...],
+    requirement: Requirement,
+    metrics: Mapping[str, Metric],
+    primary: str,
+    upcoming: str,
+) -> Decision:
+    open_ones = [s.record for s in standings if s.code == "INCONCLUSIVE"] or list(promising)
+    if not open_ones:
+        sentence = "the budget ended before any candidate that may fit was trained"
+        advice: tuple[str, ...] = ("a larger budget.time, or a smaller search (search.models)",)
+        return Decision("inconclusive", "", (), sentence, (), fates, on_front, None, advice, upcoming)
+    nearest = order(open_ones, requirement.objectives)[0]
+    verdicts = judge_all(nearest, requirement.limits, metrics)
+    doubts = [verdict for verdict in verdicts if verdict.outcome == "inconclusive"]
+    sentence = f"{nearest.candidate.id}: {doubts[0].sentence}" if doubts else f"{nearest.candidate.id} is not finished"
+    advice = tuple(line for verdict in doubts for line in _advice(verdict))
+    return Decision("inconclusive", "", verdicts, sentence, (), fates, on_front, None, advice, upcoming)
+
+
+def _advice(verdict: Verdict) -> list[str]:
+    """What would make an open verdict clear."""
+    value, limit = verdict.measurement, verdict.limit
+    if value is None:
+        return [f"{limit.metric} was not measured; a larger budget.time leaves room for it"]
+    if value.noisy:
+        return ["measure again on a quieter machine: the same command continues"]
+    show = value.metric.format
+    good, bad = (value.low, value.high) if limit.bound == "min" else (value.high, value.low)
+    sign, beyond = ("≤", ">") if limit.bound == "min" else ("≥", "<")
+    lines = [f"a limit {sign} {show(good)} is met; {beyond} {show(bad)} is missed"]
+    gap = abs(value.value - limit.value)
+    if value.metric.bounded and gap > 1e-9 and limit.holds(value.value):
+        z = NormalDist().inv_cdf(0.5 + value.confidence / 2)
+        samples = math.ceil(z * z * value.value * (1 - value.value) / (gap * gap))
+        lines.insert(0, f"about {samples:,} test samples would decide at {value.confidence:.0%} (now {value.n:,})")
+    return lines
