@@ -75,6 +75,15 @@ class StorageError(SartorError):
     """The disk is full, read-only or otherwise does not take what has to be kept."""
 
 
+def rebuild(kind: str, message: str) -> SartorError:
+    """An error as it was raised in another process, from its class name and its message."""
+    known = {plugin.__name__: plugin for plugin in (SartorError, *SartorError.__subclasses__())}
+    found = known.get(kind, SartorError)
+    error = found.__new__(found)
+    Exception.__init__(error, message)
+    return error
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
     """The allowed spelling nearest to ``word``, or None where nothing is near."""
     matches = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)

@@ -141,6 +141,12 @@ class Evidence:
             row = self._database.execute("SELECT * FROM evidence WHERE key=?", (key,)).fetchone()
         return _entry(row) if row else None
 
+    def cost(self, key: str, run: str) -> float:
+        """Seconds an entry cost a run; 0 when another run had made it."""
+        with self._telling():
+            row = self._database.execute("SELECT seconds FROM uses WHERE run=? AND key=?", (run, key)).fetchone()
+        return float(row[0]) if row else 0.0
+
     def of_stage(self, stage: str) -> list[Entry]:
         """All entries of a stage, oldest first."""
         with self._telling():

@@ -1,0 +1,212 @@
+"""Runs actions in worker processes and keeps their results as evidence; the parent never loads a model."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from sartor.codec import digest, from_plain, to_plain
+from sartor.errors import StorageError, rebuild
+from sartor.evidence import Evidence, Workspace
+from sartor.progress import Tell, silent
+from sartor.types import Refusal
+from sartor.worker import load_stage
+
+VERSIONS: Mapping[str, int] = {}
+"""Stage name to the version of what it does; raise it when old evidence of the stage no longer holds (default 1)."""
+
+TRANSIENT = {"CRASHED", "OOM", "TIMEOUT", "FAILED"}
+"""Refusals that are tried once more before they count."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an action came to: a result or a refusal, and whether it was there already.
+
+    ``seconds`` is what it cost this run: the same when the run is continued, 0 for another run's evidence.
+    """
+
+    key: str
+    result: Any
+    refusal: Refusal | None
+    seconds: float
+    reused: bool
+
+
+def key_of(stage: str, job: object) -> str:
+    """The name of a job's evidence."""
+    return digest({"stage": stage, "version": VERSIONS.get(stage, 1), "job": to_plain(job)})
+
+
+class Executor:
+    """Runs one action at a time, each in a process that may crash without harm.
+
+    Training gets a process of its own, with the allocator settings it wants; the other stages share one that is
+    replaced when it dies.
+    """
+
+    def __init__(self, workspace: Workspace, evidence: Evidence, run: str, *, retry: bool = False) -> None:
+        self.workspace, self.evidence, self.run = workspace, evidence, run
+        self._retry = retry
+        self._shared: _Worker | None = None
+        self._tried: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shared is not None:
+            self._shared.end()
+
+    def find(self, stage: str, job: object) -> Outcome | None:
+        """The outcome of a job that was done before, by this run or another."""
+        key = key_of(stage, job)
+        entry = self.evidence.get(key)
+        if entry is None:
+            return None
+        if entry.refusal and self._retry and entry.refusal["code"] in TRANSIENT and key not in self._tried:
+            return None
+        self.evidence.use(key, self.run)
+        cost = self.evidence.cost(key, self.run)
+        _, _, result_type = load_stage(stage)
+        if entry.refusal:
+            return Outcome(key, None, Refusal(entry.refusal["code"], entry.refusal["detail"]), cost, True)
+        return Outcome(key, from_plain(result_type, entry.result), None, cost, True)
+
+    def do(self, stage: str, job: object, tell: Tell = silent) -> Outcome:
+        """The outcome of a job: from the evidence, or by running it now and recording it.
+
+        Raises:
+            SartorError: the user's problem (bad data, full disk …); nothing is recorded then.
+        """
+        known = self.find(stage, job)
+        if known is not None:
+            return known
+        key, started = key_of(stage, job), time.monotonic()
+        reply = self._attempt(stage, job, tell)
+        if reply.get("refusal", {}).get("code") in TRANSIENT:
+            reply = self._attempt(stage, job, tell)
+        seconds = time.monotonic() - started
+        if "error" in reply:
+            raise rebuild(reply["kind"], reply["error"])
+        refusal = reply.get("refusal")
+        self.evidence.add(
+            key=key,
+            stage=stage,
+            job=to_plain(job),
+            result=reply.get("result") or {},
+            seconds=seconds,
+            run=self.run,
+            refusal=refusal,
+        )
+        self._tried.add(key)
+        self.workspace.clear_scratch(digest(job))
+        _, _, result_type = load_stage(stage)
+        if refusal:
+            return Outcome(key, None, Refusal(refusal["code"], refusal["detail"]), seconds, False)
+        return Outcome(key, from_plain(result_type, reply["result"]), None, seconds, False)
+
+    def _attempt(self, stage: str, job: object, tell: Tell) -> dict[str, Any]:
+        if stage in ("train", "throughput"):
+            from sartor.stages.train.environment import training_environment
+
+            worker = _Worker(self.workspace, training_environment())
+            try:
+                return worker.run(stage, job, tell)
+            finally:
+                worker.end()
+        if self._shared is None or not self._shared.alive():
+            self._shared = _Worker(self.workspace, {})
+        return self._shared.run(stage, job, tell)
+
+
+class _Worker:
+    """One child process and its protocol."""
+
+    def __init__(self, workspace: Workspace, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sartor.worker", str(workspace.root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **QUIET, **environment},
+        )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._last_words: deque[str] = deque(maxlen=50)
+        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._overhear, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _overhear(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._last_words.append(line.rstrip())
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def run(self, stage: str, job: object, tell: Tell) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({"stage": stage, "job": to_plain(job)}) + "\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, OSError):
+            return self._death(stage)
+        while True:
+            line = self._lines.get()
+            if line is None:
+                return self._death(stage)
+            message: dict[str, Any] = json.loads(line)
+            if "progress" in message:
+                tell(message["progress"], message.get("share"))
+            elif "ready" not in message:
+                return message
+
+    def _death(self, stage: str) -> dict[str, Any]:
+        code = self._process.wait()
+        words = next((line for line in reversed(self._last_words) if line.strip()), "")
+        if any("No space left" in line for line in self._last_words):
+            raise StorageError("no space left on the disk of the workspace; free some, then run the same again")
+        killed = code == -signal.SIGKILL
+        detail = f"{stage}: its process ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
+        if killed:
+            detail += " (out of memory, or killed by somebody)"
+        return {"refusal": {"code": "CRASHED", "detail": f"{detail}{': ' + words[:200] if words else ''}"}}
+
+    def end(self) -> None:
+        """Close the worker with everything it started."""
+        if self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONWARNINGS": "ignore",
+}
+"""Libraries in workers send nothing and say nothing."""
