@@ -38,12 +38,18 @@ class DeviceError(SartorError):
 
 
 class MissingExtra(SartorError):
-    """An optional package is needed; the message holds the command that installs it."""
+    """An optional package is needed; the message holds the command that installs it.
+
+    ``extra`` is empty for a package of the base install.
+    """
 
     def __init__(self, feature: str, extra: str, package: str = "") -> None:
         self.extra = extra
         what = f" ({package} is not installed)" if package else ""
-        super().__init__(f'{feature} needs the extra "{extra}"{what}. Run: pip install "sartor[{extra}]"')
+        if extra:
+            super().__init__(f'{feature} needs the extra "{extra}"{what}. Run: pip install "sartor[{extra}]"')
+        else:
+            super().__init__(f"{feature} needs {package}, which is not installed. Run: pip install {package}")
 
 
 class Unsupported(SartorError):

@@ -1,0 +1,124 @@
+"""ONNX Runtime on the CPU: fp32 and statically quantised int8 files.
+
+Source: https://github.com/microsoft/onnxruntime (MIT).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sartor.errors import MissingExtra, Unsupported
+from sartor.registry import register
+from sartor.types import Device
+
+if TYPE_CHECKING:
+    from sartor.catalog.contracts import Array
+
+# What runs an int8 product faster than fp32 does; a device without any of these gains nothing from int8.
+_INT8_SETS = frozenset({"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
+_INT8_OPERATORS = frozenset(
+    {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QAttention"}
+    | {"DynamicQuantizeMatMul"}
+)
+_FATAL = 4  # exceptions carry the message; the log would print it a second time
+
+
+def _import() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtra("the runtime onnxruntime", "", "onnxruntime") from None
+    return onnxruntime
+
+
+@register("runtimes", "onnxruntime")
+class OnnxRuntime:
+    """ONNX Runtime's CPU provider: sequential execution, ``threads`` threads inside an operator."""
+
+    name: str
+    title = "ONNX Runtime"
+    accepts = frozenset({"onnx"})
+    extra = ""
+    reference = False
+
+    def version(self) -> str:
+        return str(_import().__version__)
+
+    def precisions(self, device: Device) -> Mapping[str, str]:
+        return {"fp32": "none"} | ({"int8": "int8-static"} if _INT8_SETS & set(device.instruction_sets) else {})
+
+    def load(self, path: Path, precision: str, threads: int) -> OnnxRuntimeSession:
+        if precision == "bf16":
+            raise Unsupported("NO_BF16", "ONNX Runtime has no bf16 kernels for CPUs; use fp32 or int8")
+        if precision not in ("fp32", "int8"):
+            raise Unsupported("NO_PRECISION", f"ONNX Runtime is run in fp32 or int8 here, not in {precision}")
+        return OnnxRuntimeSession(path, threads)
+
+
+class OnnxRuntimeSession:
+    """One ONNX file, loaded."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        runtime = _import()
+        self.version = str(runtime.__version__)
+        self._path, self._threads = path, threads
+        self._session = _open(runtime, path, threads)
+        if len(self._session.get_inputs()) != 1:
+            names = ", ".join(value.name for value in self._session.get_inputs()) or "none"
+            raise Unsupported("WRONG_INPUT", f"{path.name} must have exactly one input, but has: {names}")
+        self._input = self._session.get_inputs()[0].name
+        self._output = [self._session.get_outputs()[0].name]
+
+    def run(self, batch: Array) -> Array:
+        """Prepared batch to outputs (batch, outputs) float32."""
+        try:
+            output = self._session.run(self._output, {self._input: batch})[0]
+        except Exception as error:  # ONNX Runtime raises classes of its own, all bare Exceptions
+            raise Unsupported("RUNTIME_FAILED", f"ONNX Runtime cannot run {self._path.name}: {_line(error)}") from None
+        return np.asarray(output, dtype=np.float32)
+
+    @cached_property
+    def effective_precision(self) -> str:
+        """What ran, from ONNX Runtime's own profile of one call: ``int8`` where a product ran on int8, else ``fp32``.
+
+        Loads the file a second time, so ask after timing, not before.
+        """
+        runtime = _import()
+        with tempfile.TemporaryDirectory() as folder:
+            session = _open(runtime, self._path, self._threads, profile=str(Path(folder) / "profile"))
+            wanted = session.get_inputs()[0]
+            shape = [size if isinstance(size, int) else 1 for size in wanted.shape]
+            kind = np.uint8 if wanted.type == "tensor(uint8)" else np.float32
+            session.run(self._output, {self._input: np.zeros(shape, kind)})
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        operators = {event.get("args", {}).get("op_name") for event in events if event.get("cat") == "Node"}
+        return "int8" if operators & _INT8_OPERATORS else "fp32"
+
+
+def _open(runtime: Any, path: Path, threads: int, profile: str = "") -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _FATAL
+    if profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise Unsupported("RUNTIME_FAILED", f"ONNX Runtime cannot load {path.name}: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    """The first line of a runtime's message, without the source position it starts with."""
+    text = str(error).strip().splitlines() or [type(error).__name__]
+    return text[0].rsplit(" : ", 1)[-1][:300]
