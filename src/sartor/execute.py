@@ -13,10 +13,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from sartor.catalog.contracts import Outcome
 from sartor.codec import digest, from_plain, to_plain
 from sartor.errors import StorageError, rebuild
 from sartor.evidence import Evidence, Workspace
@@ -29,20 +29,6 @@ VERSIONS: Mapping[str, int] = {}
 
 TRANSIENT = {"CRASHED", "OOM", "TIMEOUT", "FAILED"}
 """Refusals that are tried once more before they count."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What an action came to: a result or a refusal, and whether it was there already.
-
-    ``seconds`` is what it cost this run: the same when the run is continued, 0 for another run's evidence.
-    """
-
-    key: str
-    result: Any
-    refusal: Refusal | None
-    seconds: float
-    reused: bool
 
 
 def key_of(stage: str, job: object) -> str:

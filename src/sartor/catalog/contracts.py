@@ -5,14 +5,26 @@ Heavy packages (torch, onnxruntime, …) are imported inside methods, never at t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from sartor.jobs import Recipe
+from sartor.jobs import NetworkCost, Recipe, TrainJob, TrainResult
 from sartor.metrics import Metric
-from sartor.types import DataCard, Device, Network, Options, Pipeline, Provenance
+from sartor.types import (
+    Artifact,
+    DataCard,
+    Decision,
+    Device,
+    Network,
+    Options,
+    Pipeline,
+    Provenance,
+    Record,
+    Refusal,
+    Requirement,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +42,12 @@ class Sighting:
     Args:
         content: digest of what the input means (decoded pixels), equal for equal content in different files.
         facts: small values worth counting, e.g. ``{"mode": "RGB", "size": (32, 32)}``.
+        likeness: 64-bit hash, a few bits apart for near copies; None where the task has none.
     """
 
     content: str
     facts: Mapping[str, Any]
+    likeness: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,9 @@ class Task(Protocol):
 
     def inspect(self, raw: bytes) -> Sighting:
         """Check one raw input; raise ``DataError`` with the reason when it is broken."""
+
+    def survey(self, prepared: Array, truths: Array, seed: int) -> Mapping[str, Any]:
+        """Facts that only many samples together show, from a part of train (n, …); they join ``DataCard.facts``."""
 
     def decode(self, raw: bytes) -> Array:
         """Raw input to its decoded form, e.g. (h, w, 3) uint8; raise ``DataError`` when it cannot be."""
@@ -195,6 +212,82 @@ class DeviceKind(Protocol):
 
     def profile(self, address: str) -> Device:
         """The device behind the address; raise ``DeviceError`` when there is none."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """The next thing to do: a stage's job, what it is about, and what its result is for.
+
+    Args:
+        stage: name of the stage (``sartor.worker.STAGES``).
+        job: the stage's job.
+        subject: id of the candidate or network it is about.
+        purpose: ``estimate``, ``probe``, ``train``, ``select`` or ``confirm``.
+    """
+
+    stage: str
+    job: Any
+    subject: str
+    purpose: Literal["estimate", "probe", "train", "select", "confirm"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an action came to: a result or a refusal, and whether it was there already.
+
+    ``seconds`` is what it cost this run: the same when the run is continued, 0 for another run's evidence.
+    """
+
+    key: str
+    result: Any
+    refusal: Refusal | None
+    seconds: float
+    reused: bool
+
+
+class Situation(Protocol):
+    """Where a run stands; it learns every outcome before the planner hears of it."""
+
+    requirement: Requirement
+    card: DataCard
+    device: Device
+
+    def records(self) -> tuple[Record, ...]:
+        """Every candidate with what is known of it, estimates included."""
+
+    def decision(self) -> Decision:
+        """What would be decided now."""
+
+    def left_s(self) -> float:
+        """Seconds of the budget not spent; counted from evidence, so that a continued run plans alike."""
+
+    def cost_of(self, network: str) -> NetworkCost | None:
+        """Static cost of a network, once described."""
+
+    def artifact(self, sha256: str) -> Artifact:
+        """A file made in this run."""
+
+    def trained(self, network: str) -> tuple[tuple[TrainJob, TrainResult], ...]:
+        """Finished trainings of a network on this data, from any run, shortest first."""
+
+    def stop(self, network: str, code: str, why: str) -> None:
+        """Give up on a network: a reason for all its candidates."""
+
+
+Plan = Generator[Action, Outcome, None]
+
+
+class Planner(Protocol):
+    """Picks the next action from requirement and evidence.
+
+    A plan is a generator that is sent the outcome of each action it yields. It must depend on nothing but the
+    situation and the outcomes: a continued run replays it over the evidence and arrives where it was.
+    """
+
+    name: str
+
+    def plan(self, situation: Situation) -> Plan:
+        """Actions until the decision is closed or the budget is spent."""
 
 
 class Check(Protocol):

@@ -1,0 +1,123 @@
+"""Every network the catalogue offers for the data, in every runtime and precision the device can truly run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sartor import registry
+from sartor.catalog.contracts import ModelFamily, Runtime
+from sartor.errors import DeviceError, MissingExtra, RequirementError, Unsupported, nearest
+from sartor.types import Candidate, DataCard, Device, Network, Record, Refusal, Requirement
+
+UNCOMPRESSED = "none"
+
+
+def candidates(requirement: Requirement, card: DataCard, device: Device) -> tuple[Record, ...]:
+    """The search space as records without measurements; what plug-ins decline is there with the reason.
+
+    Baselines come uncompressed only: compressing what is already tiny answers no question.
+
+    Raises:
+        RequirementError: ``search`` names something that is not in the catalogue.
+        DeviceError: a runtime that ``search`` asks for is not on the device, or none is.
+    """
+    _check_names(requirement)
+    engines = _engines(requirement, device)
+    records = []
+    for family, network, refusal in _networks(requirement, card):
+        for runtime, precisions in engines:
+            for precision, compressor in precisions.items():
+                if requirement.search.precisions and precision not in requirement.search.precisions:
+                    continue
+                if family.baseline and compressor != UNCOMPRESSED:
+                    continue
+                candidate = Candidate(network, compressor, runtime.name, precision, requirement.target.threads)
+                parent = "" if compressor == UNCOMPRESSED else _parent(candidate, precisions)
+                refusals = (refusal,) if refusal else ()
+                records.append(Record(candidate, parent=parent, refusals=refusals, notes={"baseline": family.baseline}))
+    if not records:
+        raise DeviceError(
+            f"no candidate is left: models {list(requirement.search.models) or 'all'}, runtimes "
+            f"{[runtime.name for runtime, _ in engines]}, precisions {list(requirement.search.precisions) or 'all'}; "
+            "widen search in the requirement"
+        )
+    return tuple(records)
+
+
+def _check_names(requirement: Requirement) -> None:
+    problems = []
+    for kind, asked in (("models", requirement.search.models), ("runtimes", requirement.search.runtimes)):
+        known = registry.names(kind)
+        for name in asked:
+            if name not in known:
+                near = nearest(name, known)
+                hint = f"Did you mean {near}?" if near else f"There are: {', '.join(known)}"
+                problems.append(f"search.{kind}  {name!r} is not in the catalogue. {hint}")
+    if problems:
+        raise RequirementError(problems, source=requirement.name)
+
+
+def _engines(requirement: Requirement, device: Device) -> list[tuple[Runtime, Mapping[str, str]]]:
+    """Runtimes that may ship, present on the device, with their precisions."""
+    engines = []
+    for name in requirement.search.runtimes or registry.names("runtimes"):
+        runtime: Runtime = registry.get("runtimes", name)
+        if runtime.reference:
+            continue
+        if name not in device.runtimes:
+            if requirement.search.runtimes:
+                raise DeviceError(
+                    f"search.runtimes asks for {name}, which is not on {device.name} "
+                    f"(there: {', '.join(device.runtimes) or 'none'}). {_how_to_get(runtime)}"
+                )
+            continue
+        engines.append((runtime, runtime.precisions(device)))
+    if not engines:
+        raise DeviceError(f'no runtime is on {device.name}. Run: pip install "sartor[openvino]"')
+    return engines
+
+
+def _how_to_get(runtime: Runtime) -> str:
+    try:
+        runtime.version()
+    except MissingExtra as missing:
+        return str(missing)
+    return "Probe the device again: sartor device probe"
+
+
+def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelFamily, Network, Refusal | None]]:
+    sizes = registry.get("tasks", requirement.task).input_sizes(card)
+    for name in requirement.search.models or registry.names("models"):
+        family: ModelFamily = registry.get("models", name)
+        if requirement.task not in family.tasks:
+            continue
+        try:
+            for variant in family.variants(card, sizes, requirement.budget.effort):
+                options = dict(variant.options)
+                network = Network(name, variant.name, options, tuple(variant.input_size), len(card.labels))
+                yield family, network, None
+        except Unsupported as refusal:
+            network = Network(name, "", {}, tuple(sizes[0]), len(card.labels))
+            yield family, network, Refusal(refusal.code, refusal.detail)
+        except MissingExtra as missing:
+            if name in requirement.search.models:
+                raise
+            network = Network(name, "", {}, tuple(sizes[0]), len(card.labels))
+            yield family, network, Refusal("MISSING_EXTRA", str(missing))
+    if requirement.model:
+        checkpoint = Path(requirement.model)
+        family = registry.get("models", "transformers")
+        network = Network(
+            "transformers", checkpoint.name, {"checkpoint": str(checkpoint)}, tuple(sizes[0]), len(card.labels)
+        )
+        yield family, network, None
+
+
+def _parent(candidate: Candidate, precisions: Mapping[str, str]) -> str:
+    """The uncompressed candidate of the same network and runtime that is nearest to what was compressed: fp32."""
+    roots = [precision for precision, compressor in precisions.items() if compressor == UNCOMPRESSED]
+    precision = "fp32" if "fp32" in roots else roots[0] if roots else ""
+    if not precision:
+        return ""
+    return Candidate(candidate.network, UNCOMPRESSED, candidate.runtime, precision, candidate.threads).id
