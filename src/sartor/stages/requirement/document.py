@@ -1,0 +1,328 @@
+"""Turns a file, text or mapping into plain values with the line of every key; refuses what no requirement needs.
+
+YAML 1.2 scalars (``no`` is text, ``1e-3`` a number); no aliases, tags, merge keys or second documents; bounded size,
+depth and number of values, so that a bomb costs nothing. JSON is read the same way, after a strict check.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sartor.errors import RequirementError, nearest
+from sartor.stages.requirement.problems import KeyPath, Problems, dotted, shown
+
+MAX_BYTES = 100_000
+MAX_DEPTH = 12
+MAX_VALUES = 5_000
+_MAX_DIGITS = 300
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0x[0-9a-fA-F]+|0o[0-7]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_SPECIAL: dict[str, Any] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), math.inf),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan),
+}
+
+
+@dataclass
+class Document:
+    """A requirement as plain values.
+
+    Args:
+        values: nested dicts, lists and scalars.
+        folder: what relative paths are relative to.
+        name: default name of the requirement.
+        problems: collects what is wrong from here on.
+    """
+
+    values: dict[str, Any]
+    folder: Path
+    name: str
+    problems: Problems
+
+    def set(self, path: tuple[str, ...], value: Any) -> None:
+        """Put a value in from outside the file, making the mappings on its way; None takes the key out."""
+        self.problems.forget(path)
+        self.problems.overridden.add(path)
+        holder = self.values
+        for position, part in enumerate(path[:-1], start=1):
+            inner = holder.setdefault(part, {})
+            if inner is None or (path[:position] == ("data",) and isinstance(inner, str)):
+                inner = holder[part] = {"train": inner} if inner else {}
+            if not isinstance(inner, dict):
+                sentence = f"{dotted(path)} cannot be set, as {dotted(path[:position])} is {shown(inner)}"
+                self.problems.add(path, sentence)
+                return
+            holder = inner
+        if value is None:
+            holder.pop(path[-1], None)
+        else:
+            holder[path[-1]] = value
+        _refuse_odd_values(value, path, self.problems)
+
+
+class _Unreadable(Exception):
+    def __init__(self, line: int, sentence: str) -> None:
+        self.line = line
+        super().__init__(sentence)
+
+
+def read_file(path: Path) -> Document:
+    """Read a YAML or JSON file.
+
+    Raises:
+        RequirementError: not there, not a file, too long, not UTF-8, or not YAML (with the line).
+    """
+    name = str(path)
+    try:
+        if path.is_dir():
+            inside = sorted(file.name for file in path.iterdir() if file.suffix in (".yaml", ".yml", ".json"))
+            hint = f" Did you mean {path / inside[0]}?" if inside else ""
+            raise RequirementError([f"it is a folder; a requirement is a YAML or JSON file.{hint}"], source=name)
+        if not path.is_file():
+            raise RequirementError([f"there is no such file.{_near_file(path)}"], source=name)
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RequirementError([f"it cannot be read ({reason})"], source=shown(name)) from error
+    if len(content) > MAX_BYTES:
+        raise RequirementError([f"it is longer than {MAX_BYTES:,} bytes; a requirement is a page of text"], source=name)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise RequirementError([f"line {line}  it is not UTF-8 text; save it as UTF-8"], source=name) from error
+    document = read_text(text, source=name, is_json=path.suffix == ".json")
+    document.folder = path.absolute().parent
+    document.name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:64] or "requirement"
+    return document
+
+
+def read_text(text: str, *, source: str = "requirement", is_json: bool = False) -> Document:
+    """Read YAML or JSON text; relative paths are relative to the current folder.
+
+    Raises:
+        RequirementError: not YAML, or not a mapping.
+    """
+    problems = Problems(source)
+    try:
+        if len(text) > MAX_BYTES:
+            raise _Unreadable(1, f"it is longer than {MAX_BYTES:,} characters; a requirement is a page of text")
+        if is_json:
+            _check_json(text)
+            text = text.replace("\t", " ")  # the YAML scanner takes no tabs; JSON strings cannot hold a raw one
+        value = _Builder(text, problems).document()
+    except _Unreadable as error:
+        raise RequirementError([f"line {error.line}  {error}"], source=source) from error
+    if value is None:
+        raise RequirementError(['it is empty; it needs at least "task" and "data"'], source=source)
+    if not isinstance(value, dict):
+        raise RequirementError([f'it is {shown(value)}; it must be lines of "key: value"'], source=source)
+    _refuse_odd_values(value, (), problems)
+    return Document(value, Path.cwd(), "requirement", problems)
+
+
+def read_value(text: str) -> Any:
+    """The value of a ``key=value`` override, as YAML.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
+    problems = Problems("override")
+    try:
+        value = _Builder(text, problems).document()
+        problems.raise_if_any()
+    except (_Unreadable, RequirementError) as error:
+        raise ValueError(f"{shown(text)} cannot be read as a YAML value ({error})") from error
+    return value
+
+
+def from_mapping(mapping: Mapping[Any, Any]) -> Document:
+    """A Python mapping as a document; tuples become lists, paths text."""
+    problems = Problems("requirement")
+    counter = iter(range(MAX_VALUES))
+    try:
+        value = _plain(mapping, 0, counter)
+    except ValueError as error:
+        raise RequirementError([str(error)]) from error
+    _refuse_odd_values(value, (), problems)
+    return Document(value, Path.cwd(), "requirement", problems)
+
+
+def _plain(value: Any, depth: int, counter: Iterator[int]) -> Any:
+    if depth > MAX_DEPTH or next(counter, None) is None:
+        raise ValueError("it is nested too deeply or too long for a requirement")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, depth + 1, counter) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth + 1, counter) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return f"<{type(value).__name__}>"
+
+
+def _refuse_odd_values(value: Any, path: KeyPath, problems: Problems) -> None:
+    """Numbers that are none, and text that cannot be written, are wrong wherever they stand."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if "\0" in key or not _encodable(key):
+                problems.add((*path, key), f"{dotted((*path, key))} holds a character that is no text")
+            _refuse_odd_values(item, (*path, key), problems)
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            _refuse_odd_values(item, (*path, position), problems)
+    elif isinstance(value, (int, float)) and not _finite(value):
+        problems.add(path, f"{dotted(path)} is not a finite number; write an ordinary one")
+    elif isinstance(value, str) and ("\0" in value or not _encodable(value)):
+        problems.add(path, f"{dotted(path)} is {shown(value)}; it holds a character that is no text")
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond what a float holds
+        return False
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _near_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" The folder {path.parent} does not exist either."
+    near = nearest(path.name, [file.name for file in path.parent.iterdir()])
+    return f" Did you mean {path.parent / near}?" if near else ' "sartor init" writes one.'
+
+
+def _check_json(text: str) -> None:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _Unreadable(error.lineno, f"this is not JSON: {error.msg} at column {error.colno}") from error
+    except (RecursionError, ValueError) as error:
+        raise _Unreadable(1, "it is nested too deeply, or holds a number too long, for a requirement") from error
+
+
+class _Builder:
+    """Builds values from the events of the YAML parser, which expands nothing by itself."""
+
+    def __init__(self, text: str, problems: Problems) -> None:
+        self._events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
+        self._problems = problems
+        self._count = 0
+
+    def _next(self) -> Any:
+        try:
+            event = next(self._events)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            reason = " ".join(str(part) for part in (error.context, error.problem) if part)
+            raise _Unreadable(mark.line + 1 if mark else 1, f"this is not YAML: {reason}") from error
+        except yaml.YAMLError as error:
+            raise _Unreadable(1, "it holds a character that is no text") from error
+        except (ValueError, OverflowError, IndexError, StopIteration) as error:
+            raise _Unreadable(1, f"this is not YAML: {error}") from error
+        if isinstance(event, yaml.AliasEvent):
+            raise _Unreadable(_line(event), f"*{event.anchor} is an alias; write the value out")
+        if getattr(event, "tag", None) is not None:
+            raise _Unreadable(_line(event), f"{shown(event.tag)} is a tag; a requirement needs none")
+        return event
+
+    def document(self) -> Any:
+        while not isinstance(event := self._next(), (yaml.DocumentStartEvent, yaml.StreamEndEvent)):
+            pass
+        if isinstance(event, yaml.StreamEndEvent):
+            return None
+        value = self._value(self._next(), (), 0)
+        self._next()
+        if not isinstance(event := self._next(), yaml.StreamEndEvent):
+            raise _Unreadable(_line(event), "a second document starts here; a requirement is one")
+        return value
+
+    def _value(self, event: Any, path: KeyPath, depth: int) -> Any:
+        self._count += 1
+        if depth > MAX_DEPTH:
+            raise _Unreadable(_line(event), f"it is nested deeper than {MAX_DEPTH} levels; a requirement needs four")
+        if self._count > MAX_VALUES:
+            raise _Unreadable(_line(event), f"it holds more than {MAX_VALUES:,} values; a requirement is a page")
+        self._problems.lines.setdefault(path, _line(event))
+        if isinstance(event, yaml.ScalarEvent):
+            return _scalar(event.value) if event.implicit[0] else _joined(event.value)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._list(path, depth)
+        return self._mapping(path, depth)
+
+    def _list(self, path: KeyPath, depth: int) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            items.append(self._value(event, (*path, len(items)), depth + 1))
+        return items
+
+    def _mapping(self, path: KeyPath, depth: int) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                raise _Unreadable(_line(event), "a key must be a word, not a list or mapping")
+            key, line = _joined(event.value), _line(event)
+            place = (*path, key)
+            if key in values:
+                first = self._problems.lines[place]
+                place = (*path, "\0again", key)
+                self._problems.add(place, f"{dotted((*path, key))} stands here and in line {first}; keep one")
+            self._problems.lines.setdefault(place, line)
+            value = self._value(self._next(), place, depth + 1)
+            values.setdefault(key, value)
+        return values
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _joined(text: str) -> str:
+    """JSON writes characters beyond 16 bits as two escapes; the YAML scanner leaves them apart."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:  # half a pair: refused later, with its key
+            return text
+    return text
+
+
+def _scalar(text: str) -> Any:
+    """A plain scalar by the core schema of YAML 1.2."""
+    if text in _SPECIAL:
+        return _SPECIAL[text]
+    if _INTEGER.fullmatch(text):
+        return int(text) if len(text) <= _MAX_DIGITS else math.inf
+    if _BASED.fullmatch(text):
+        return int(text, 0) if len(text) <= _MAX_DIGITS else math.inf
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
