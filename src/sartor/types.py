@@ -480,3 +480,24 @@ class RunFile:
     curves: Mapping[str, tuple[Epoch, ...]] = field(default_factory=dict)
     insights: Mapping[str, Insight] = field(default_factory=dict)
     package: str = ""
+
+
+@dataclass(frozen=True)
+class Package:
+    """What ships: a folder that runs without the trainer, or one ``.sartor`` file of it.
+
+    Args:
+        path: absolute.
+        digest: sha256 of its manifest, which holds the sha256 of every other file: it names the content.
+        name: of the requirement it meets.
+        files: their number, the manifest included.
+        bytes: of all files together.
+        model: sha256 of the model file.
+    """
+
+    path: str
+    digest: str
+    name: str
+    files: int
+    bytes: int
+    model: str

@@ -1,0 +1,171 @@
+"""The model card: README.md with the front matter that model hubs read, and the contract in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sartor import registry
+from sartor.errors import SartorError
+from sartor.types import Measurement, Pipeline, Provenance, Record, RunFile, Verdict
+
+_UNKNOWN = Provenance("not recorded", "not recorded", "")
+
+
+def chosen_record(run: RunFile) -> Record:
+    """The record of the chosen candidate.
+
+    Raises:
+        SartorError: nothing was chosen.
+    """
+    for record in run.records:
+        if run.decision.chosen and record.candidate.id == run.decision.chosen:
+            return record
+    raise SartorError(f"the decision is {run.decision.status}; it chose no candidate")
+
+
+def provenance_of(run: RunFile) -> Provenance:
+    """Where the chosen architecture comes from; plug-ins that are gone are no reason to have no card."""
+    try:
+        family = registry.get("models", chosen_record(run).candidate.network.model)
+    except SartorError:
+        return _UNKNOWN
+    provenance: Provenance = family.provenance
+    return provenance
+
+
+def write_card(run: RunFile, pipeline: Pipeline, model_sha256: str, model_bytes: int) -> str:
+    """The card as Markdown with YAML front matter."""
+    import yaml
+
+    front = yaml.safe_dump(_front_matter(run), sort_keys=False, allow_unicode=True, width=100)
+    body = "\n".join(_body(run, pipeline, model_sha256, model_bytes))
+    return f"---\n{front}---\n\n{body}\n"
+
+
+def _front_matter(run: RunFile) -> dict[str, Any]:
+    requirement, verdicts = run.requirement, run.decision.verdicts
+    licence = provenance_of(run).licence
+    shown = [verdict for verdict in verdicts if verdict.measurement is not None]
+    results = {
+        "task": {"type": requirement.task},
+        "dataset": {"name": _line(requirement.data.train.rsplit("/", 1)[-1]), "type": "sartor", "split": "test"},
+        "metrics": [_result(verdict) for verdict in shown],
+    }
+    return {
+        "license": licence.lower() if licence in ("MIT", "Apache-2.0", "BSD-3-Clause") else "other",
+        **({} if licence in ("MIT", "Apache-2.0", "BSD-3-Clause") else {"license_name": _line(licence)}),
+        "library_name": "sartor",
+        "pipeline_tag": requirement.task,
+        "tags": ["sartor", "onnx", chosen_record(run).candidate.precision],
+        "model-index": [{"name": _line(requirement.name), "results": [results]}],
+    }
+
+
+def _result(verdict: Verdict) -> dict[str, Any]:
+    measurement = verdict.measurement
+    assert measurement is not None
+    return {
+        "type": measurement.metric.name,
+        "name": measurement.metric.title,
+        "value": float(measurement.value),
+        "verified": False,  # a hub's word for its own check, not for ours
+    }
+
+
+def _body(run: RunFile, pipeline: Pipeline, model_sha256: str, model_bytes: int) -> Iterator[str]:
+    requirement, card, record = run.requirement, run.card, chosen_record(run)
+    network = record.candidate.network
+    provenance = provenance_of(run)
+    size = ", ".join(map(str, network.input_size))
+    yield from (f"# {_line(requirement.name)}", "", _line(run.decision.sentence), "")
+    yield from (f"* {_line(reason)}" for reason in run.decision.why)
+    yield from ("", "## Limits", "")
+    yield from _table(
+        ("limit", "measured", "interval", "n", "verdict"),
+        [_limit_row(verdict) for verdict in run.decision.verdicts],
+    )
+    yield from (
+        "",
+        f"Intervals at {requirement.confidence:.0%} confidence, measured on this very file "
+        f"on {_line(run.device.name)} with {pipeline.threads} thread(s), batch {pipeline.batch}. "
+        "Another machine is another measurement: run `sartor verify` there.",
+        "",
+        "## Model",
+        "",
+    )
+    yield from _table(
+        ("", ""),
+        [
+            ("architecture", f"{network.id}, input {'×'.join(map(str, network.input_size))}"),
+            ("runtime", f"{pipeline.runtime}, {pipeline.precision}, compressor {record.candidate.compressor}"),
+            ("file", f"{pipeline.model}, {model_bytes:,} bytes, sha256 `{model_sha256}`"),
+            ("source", provenance.source),
+            ("paper", provenance.paper or "none"),
+            ("licence of the architecture", provenance.licence),
+            ("made by", f"sartor {run.sartor}, {run.created}, seed {requirement.seed}"),
+        ],
+    )
+    yield from ("", "## Data", "")
+    yield from _table(
+        ("split", "samples", "fingerprint"),
+        [(name, f"{split.samples:,}", f"`{split.fingerprint[:16]}`") for name, split in card.splits.items()],
+    )
+    yield from (
+        "",
+        f"Fingerprint of everything used: `{card.fingerprint}`. "
+        f"Licence of the data: {_line(card.licence) or 'not recorded; whoever supplied the data knows it'}.",
+        *(f"* {problem.split}: {_line(problem.sentence)}" for problem in card.problems),
+        "",
+        "## Intended use",
+        "",
+        f"{_title(requirement.task)} with the {len(pipeline.labels)} labels below, on inputs like those it was trained "
+        "on. It gives one of these labels for any input, also for one that fits none. The figures above hold for data "
+        "like the test split; nothing was examined beyond them (fairness between groups, robustness against attack).",
+        "",
+        f"Labels: {', '.join(_line(label) for label in pipeline.labels[:200])}"
+        + (f" … and {len(pipeline.labels) - 200} more" if len(pipeline.labels) > 200 else ""),
+        "",
+        "## Use",
+        "",
+        "```\npip install sartor\nsartor predict THIS_FOLDER image.jpg\nsartor verify THIS_FOLDER\n```",
+        "",
+        '```python\nimport sartor\n\nmodel = sartor.load("THIS_FOLDER")\nprint(model.predict("image.jpg"))\n```',
+        "",
+        f"Without sartor: `{pipeline.model}` takes `uint8 ({pipeline.batch}, {size}, 3)` RGB and gives probabilities; "
+        "resize the image first.",
+    )
+
+
+def _limit_row(verdict: Verdict) -> tuple[str, ...]:
+    measurement = verdict.measurement
+    if measurement is None:
+        return (str(verdict.limit), "not measured", "", "", verdict.outcome)
+    show = measurement.metric.format
+    return (
+        str(verdict.limit),
+        show(measurement.value),
+        f"{show(measurement.low)} … {show(measurement.high)}",
+        f"{measurement.n:,}" if measurement.n else "",
+        verdict.outcome + ("" if _firm(measurement) else f" ({measurement.basis})"),
+    )
+
+
+def _firm(measurement: Measurement) -> bool:
+    return measurement.basis == "measured"
+
+
+def _title(task: str) -> str:
+    return _line(task.replace("-", " ").capitalize())
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(_line(cell).replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def _line(text: str) -> str:
+    """Text from data or a requirement on one line, harmless in Markdown."""
+    return " ".join(text.split()).replace("<", "&lt;")

@@ -1,0 +1,176 @@
+"""A loaded package that answers: ``sartor.load(path).predict(x)``. Base install only."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sartor.errors import DataError
+from sartor.stages.package.read import Contents, open_package
+from sartor.types import Pipeline, Requirement, RunFile
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    Input: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | np.ndarray[Any, np.dtype[Any]]
+
+MAX_INPUT_BYTES = 256 << 20
+_PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
+
+
+class Model:
+    """A package, checked and ready to answer; safe to call from several threads.
+
+    Args:
+        contents: an opened package.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        from sartor.pipeline import Predictor
+
+        self._contents = contents
+        self._predictor = Predictor(contents.folder)
+        self._one_at_a_time = threading.Lock()  # one session; runtimes differ in what they allow
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels in output order."""
+        return self._contents.labels
+
+    @property
+    def card(self) -> str:
+        """The model card (Markdown with YAML front matter)."""
+        return self._contents.text("README.md")
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """How the model is run."""
+        return self._contents.pipeline
+
+    @property
+    def requirement(self) -> Requirement:
+        """What it was made to meet."""
+        return self._contents.requirement
+
+    @property
+    def run(self) -> RunFile:
+        """The run that made it, with its decision and evidence."""
+        return self._contents.run
+
+    def predict(self, input: Input | list[Input], *, top: int | None = None) -> Any:
+        """Answer one input, or each of a list.
+
+        Args:
+            input: a path, the bytes of a file, a PIL image, or an array (h, w, 3) or (h, w) of uint8.
+            top: how many of the best labels an answer names; None for what the package says.
+
+        Returns:
+            The task's answer, at least ``label`` and ``confidence``; a list of answers for a list.
+
+        Raises:
+            DataError: an input cannot be read.
+        """
+        if isinstance(input, list):
+            return [self.predict(one, top=top) for one in input]
+        raw = to_bytes(input)
+        with self._one_at_a_time:
+            if top is None:
+                return self._predictor.predict(raw)
+            wanted = replace(self.pipeline, options={**self.pipeline.options, "top_k": top})
+            return self._predictor.task.answer(self._predictor.outputs([raw])[0], wanted)
+
+    def timed(self, raw: bytes) -> tuple[dict[str, Any], Mapping[str, float]]:
+        """An answer and the milliseconds of each part of the call."""
+        with self._one_at_a_time:
+            return self._predictor.timed(raw)
+
+    def outputs(self, raws: list[bytes]) -> Any:
+        """Probabilities (n, outputs) float32."""
+        with self._one_at_a_time:
+            return self._predictor.outputs(raws)
+
+    def __repr__(self) -> str:
+        pipeline = self.pipeline
+        return (
+            f"<sartor.Model {self.requirement.name}: {pipeline.task}, {len(self.labels)} labels, "
+            f"{pipeline.runtime} {pipeline.precision}>"
+        )
+
+
+def load(path: str | Path) -> Model:
+    """Check a package (folder or ``.sartor`` file) and load it.
+
+    Example:
+        >>> model = sartor.load("runs/digits/package")       # doctest: +SKIP
+        >>> model.predict("seven.png")["label"]              # doctest: +SKIP
+        '7'
+
+    Raises:
+        Refused: a byte of it differs from its manifest, or its model must not be loaded.
+        MissingExtra: its runtime is not installed.
+    """
+    return Model(open_package(path))
+
+
+def to_bytes(input: Any) -> bytes:
+    """The bytes of an encoded file for any accepted input; pixels are encoded without loss.
+
+    Raises:
+        DataError: a missing or unreadable file, or an array that is no image.
+    """
+    if isinstance(input, (bytes, bytearray, memoryview)):
+        return bytes(input)
+    if isinstance(input, (str, Path)):
+        return read_input(Path(input))
+    if hasattr(input, "__array_interface__") and hasattr(input, "dtype"):
+        return _encoded(_as_image(input))
+    if hasattr(input, "save") and hasattr(input, "mode"):
+        return _encoded(input)
+    raise DataError(
+        f"{type(input).__name__} is no input; give a path, bytes, a PIL image or an array (h, w, 3) of uint8"
+    )
+
+
+def read_input(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        DataError: it cannot be read, is empty, or is too large.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
+        if path.stat().st_size > MAX_INPUT_BYTES:
+            raise DataError(f"{path} has {path.stat().st_size:,} bytes; at most {MAX_INPUT_BYTES:,} are read")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path!s} cannot be read ({error})") from None
+
+
+def _as_image(array: Any) -> Any:
+    from PIL import Image
+
+    if str(array.dtype) != "uint8" or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
+        raise DataError(
+            f"an array of shape {tuple(array.shape)} and type {array.dtype} is no image; (h, w, 3) of uint8 would be"
+        )
+    if 0 in array.shape:
+        raise DataError(f"an array of shape {tuple(array.shape)} holds no pixels")
+    return Image.fromarray(array)
+
+
+def _encoded(image: Any) -> bytes:
+    """A PIL image as PNG bytes; the orientation tag goes along, so that a file and its image give one answer."""
+    if image.mode not in _PNG_MODES:
+        image = image.convert("RGB")
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, "PNG", compress_level=1, exif=image.getexif())
+    except (OSError, ValueError) as error:
+        raise DataError(f"the image cannot be encoded ({error})") from None
+    return buffer.getvalue()
