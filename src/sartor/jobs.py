@@ -113,6 +113,27 @@ class TrainResult:
     samples_per_s: float
     seconds: float
     stopped: str = ""
+    conditions: Mapping[str, Any] = field(default_factory=dict)  # device, precision, threads, versions
+
+
+@dataclass(frozen=True)
+class ThroughputJob:
+    """Find out how fast a training would run, without training (``stages.train.probe_throughput``).
+
+    Args:
+        seconds: how long to try, at most about.
+    """
+
+    train: TrainJob
+    seconds: float = 3.0
+
+
+@dataclass(frozen=True)
+class ThroughputResult:
+    """Training samples per second, and samples per second when validation is scored."""
+
+    samples_per_s: float
+    evaluated_per_s: float
 
 
 @dataclass(frozen=True)
@@ -213,3 +234,38 @@ class EvaluateResult:
     confusion: tuple[tuple[int, ...], ...] = ()
     mistakes: tuple[Example, ...] = ()
     per_class: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CompareSide:
+    """One side of a comparison: a model file and how it is run."""
+
+    artifact: str
+    pipeline: Pipeline
+
+
+@dataclass(frozen=True)
+class CompareJob:
+    """Time two artifacts against each other in alternating fresh processes, A B B A (``stages.measure.compare``).
+
+    Args:
+        metric: name of the ratio, ``latency_vs_parent`` or ``latency_vs_reference``.
+    """
+
+    ours: CompareSide
+    other: CompareSide
+    data: str
+    device: str
+    confidence: float
+    metric: str
+
+
+@dataclass(frozen=True)
+class CompareResult:
+    """The ratio of median latencies, ours / other, below 1 when ours is faster; artifact is ours.
+
+    Its metric is ``Metric(job.metric, "×", "lower", "cost", …)``; within the noise floor it is a tie.
+    """
+
+    measurement: Measurement
+    tie: bool
