@@ -198,7 +198,7 @@ class _Reader:
 
     def __init__(self, graph_input: Any, samples: Array) -> None:
         self.name = graph_input.name
-        self.batch = max(1, graph_input.type.tensor_type.shape.dim[0].dim_value)
+        self.batch = max(1, int(graph_input.type.tensor_type.shape.dim[0].dim_value))
         self.samples = samples
         self.batches = -(-len(samples) // self.batch)
         # rounds of at most 16 batches: a percentile keeps every activation of a round in memory

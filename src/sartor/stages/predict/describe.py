@@ -1,0 +1,130 @@
+"""What a network costs whatever its weights: operations, parameters, bytes moved, layers. Nothing is computed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sartor import registry
+from sartor.errors import MissingExtra, Unsupported
+from sartor.evidence import Workspace
+from sartor.jobs import DescribeJob, DescribeResult, NetworkCost
+from sartor.progress import Tell, silent
+from sartor.types import Network
+
+if TYPE_CHECKING:
+    import torch
+
+FP32_BYTES = 4
+
+
+def describe(job: DescribeJob, workspace: Workspace, tell: Tell = silent) -> DescribeResult:
+    """Count what each network costs at batch 1, on torch's meta device: shapes only, no memory, no arithmetic.
+
+    A network that cannot be built or run has no cost and is left out: it gets no estimate, and what is wrong with it
+    is the refusal that its export gives.
+
+    Example:
+        >>> describe(DescribeJob((network,)), workspace).costs[0].operations  # doctest: +SKIP
+
+    Raises:
+        MissingExtra: torch is not installed.
+    """
+    costs = []
+    for place, network in enumerate(job.networks):
+        tell(f"counting {network.id}", place / len(job.networks))
+        try:
+            costs.append(cost_of(network))
+        except Unsupported as refusal:
+            tell(str(refusal))
+    return DescribeResult(tuple(costs))
+
+
+def cost_of(network: Network) -> NetworkCost:
+    """Cost of one network from a forward pass on the meta device, or on the CPU where a family needs values.
+
+    Raises:
+        Unsupported: ``NO_COST``: it cannot be built, or not run on its input size.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise MissingExtra("counting a network's operations", "train", "torch") from error
+
+    try:
+        return _count(network, torch.device("meta"))
+    except Exception:  # a family may raise anything: initialisers that look at values (SVD, .item()) have no meta form
+        try:
+            return _count(network, torch.device("cpu"))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise Unsupported("NO_COST", f"{network.id} cannot be run on {network.input_size}: {reason}") from error
+
+
+def _count(network: Network, device: torch.device) -> NetworkCost:
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with device:
+        module = registry.get("models", network.model).build(network).eval()
+        image = torch.zeros(1, 3, *network.input_size)
+    counter = counting_mode()
+    # fused attention on the CPU is one opaque operator; the plain form shows its two matrix products
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        module(image)
+    return NetworkCost(
+        network=network.id,
+        operations=counter.operations,
+        parameters=_kept_numbers(module),
+        activation_bytes=counter.activation_bytes,
+        layers=counter.layers,
+    )
+
+
+def _kept_numbers(module: torch.nn.Module) -> int:
+    """Parameters, and float buffers that hold what was learnt (of a k-nearest-neighbours model, its samples).
+
+    Running statistics of batch normalisation are not counted: they fold into the layer before.
+    """
+    from torch.nn.modules.batchnorm import _NormBase
+
+    folded = {id(buffer) for part in module.modules() if isinstance(part, _NormBase) for buffer in part.buffers()}
+    buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point() and id(buffer) not in folded]
+    return sum(tensor.numel() for tensor in (*module.parameters(), *buffers))
+
+
+def counting_mode() -> Any:
+    """A torch dispatch mode that counts while a module runs.
+
+    Its ``operations`` are 2 × multiply-accumulates of convolutions and matrix products (the formulas are torch's own
+    ``flop_registry``), ``layers`` their number, ``activation_bytes`` the fp32 bytes that all operators write.
+    """
+    from torch import Tensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+    from torch.utils.flop_counter import flop_registry
+
+    class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.operations = self.activation_bytes = self.layers = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            formula = flop_registry.get(func._overloadpacket)
+            if formula is not None:
+                self.layers += 1
+                self.operations += int(formula(*args, **(kwargs or {}), out_val=out))
+            if _writes(func):
+                written = sum(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+                self.activation_bytes += written * FP32_BYTES
+            return out
+
+    return Counting()
+
+
+def _writes(func: Any) -> bool:
+    """False for views, which only give a tensor another shape."""
+    if func._overloadpacket.__name__ == "_unsafe_view":  # a view whose schema does not say so
+        return False
+    aliases = [given.alias_info for given in func._schema.returns]
+    return any(alias is None or alias.is_write for alias in aliases)
