@@ -48,7 +48,9 @@ class Measurable:
     @property
     def example(self) -> str:
         """A value to try."""
-        return "0.01" if self.role == "drop" else EXAMPLES.get(self.metric.unit, "1")
+        if self.role == "drop" or (self.metric.bounded and self.bound == "max"):
+            return "0.01" if self.role == "drop" else "0.1"
+        return EXAMPLES.get(self.metric.unit, "1")
 
     def allows(self, value: float) -> bool:
         """True when a limit of this value makes sense."""
@@ -60,11 +62,13 @@ class Measurable:
 def measurables(task: str) -> Mapping[str, Measurable]:
     """Everything a limit can be set on for a task: costs, the task's metrics and what derives from them.
 
+    An empty name gives the costs, which every task has.
+
     Raises:
         SartorError: unknown task.
     """
     found = {metric.name: Measurable(metric, metric) for metric in COST_METRICS}
-    for metric in registry.get("tasks", task).metrics:
+    for metric in registry.get("tasks", task).metrics if task else ():
         worst, drop = quality_derivatives(metric)
         found[metric.name] = Measurable(metric, metric)
         found[worst.name] = Measurable(worst, metric, "worst")

@@ -22,7 +22,10 @@ _SPLITS = ("train", "validation", "test")
 
 
 def read_requirement(
-    source: Path | str | Mapping[str, Any] | Requirement, overrides: Sequence[str] = ()
+    source: Path | str | Mapping[str, Any] | Requirement,
+    overrides: Sequence[str] = (),
+    *,
+    folder: Path | None = None,
 ) -> Requirement:
     """A requirement from a YAML or JSON file, its text, a mapping or a ``Requirement``, with ``key=value`` overrides.
 
@@ -30,11 +33,12 @@ def read_requirement(
         source: path of a file; text (told from a path by a line break or a leading brace); a mapping in the form of
             the file; or a finished ``Requirement``, whose paths are not looked for again.
         overrides: e.g. ``limits.latency_p95_ms.max=3``, ``search.models=[resnet9]``, ``limits.size_mb=null``.
+        folder: what relative paths in text or a mapping are relative to; the current folder where absent.
 
     Returns:
         The requirement with absolute paths and every default filled in.
 
-    Relative paths are relative to the file's folder; in overrides, mappings and text to the current folder.
+    Relative paths in a file are relative to its folder; in overrides, which are typed, to the current folder.
 
     Raises:
         RequirementError: with all problems, each naming line, key, what was found and what would be right.
@@ -45,6 +49,7 @@ def read_requirement(
     if isinstance(source, Requirement) and not overrides:
         return source
     document = _document(source)
+    document.folder = folder or document.folder
     overriding.apply(document, overrides)
     data = document.values.get("data")
     if isinstance(data, str):
