@@ -6,7 +6,6 @@ Base install only: no trainer is imported unless the pipeline names the referenc
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter_ns
@@ -16,7 +15,7 @@ import numpy as np
 
 from sartor import registry
 from sartor.codec import from_plain
-from sartor.errors import Refused, SartorError, Unsupported
+from sartor.errors import DataError, Refused, SartorError, Unsupported
 from sartor.modelfile import check_model
 from sartor.types import Pipeline
 
@@ -115,13 +114,15 @@ class Predictor:
 
         Raises:
             DataError: an input is broken.
-            SartorError: the model gave no finite number; a wrong answer is not passed off as one.
+            Unsupported: the model's output is no answer, e.g. not finite.
         """
-        answers = [self.task.answer(output, self.pipeline) for output in self.outputs(raws)]
-        for answer in answers:
-            if not math.isfinite(answer.get("confidence", 0.0)):
-                raise SartorError(f"{self.pipeline.model} gave an output that is no finite number; do not use it")
-        return answers
+        return self._answers(self.outputs(raws))
+
+    def _answers(self, outputs: Array) -> list[dict[str, Any]]:
+        try:
+            return [self.task.answer(output, self.pipeline) for output in outputs]
+        except DataError as error:  # the input was sound, so it is the model
+            raise Unsupported("NO_ANSWER", f"{self.pipeline.model}: {error}") from None
 
     def timed(self, raw: bytes) -> tuple[dict[str, Any], Mapping[str, float]]:
         """Like :meth:`predict`, with the milliseconds of ``decode``, ``prepare``, ``model`` and ``answer``."""
@@ -137,7 +138,7 @@ class Predictor:
         after_prepare = perf_counter_ns()
         outputs = self._run_batch(prepared)
         after_model = perf_counter_ns()
-        answers = [self.task.answer(output, self.pipeline) for output in outputs]
+        answers = self._answers(outputs)
         end = perf_counter_ns()
         return answers, (
             after_decode - start,

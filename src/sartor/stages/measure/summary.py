@@ -1,0 +1,176 @@
+"""Timings of fresh processes to measurements with intervals, and whether the machine was quiet enough for them."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from sartor.intervals import percentile
+from sartor.jobs import MeasureJob
+from sartor.metrics import COST_METRICS, Metric, index
+from sartor.stages.measure.windows import DISAGREEMENT, Timings
+from sartor.types import Measurement
+
+FOREIGN_SHARE = 0.15  # of the machine's cores; more than that used by others makes timings noisy
+_STALL_MS = 1000.0
+_STALL_RATIO = 20.0
+_METRICS = index(COST_METRICS)
+_PERCENTILES = {"latency_p50_ms": 0.50, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one fresh process showed. ``facts`` is its result as it wrote it."""
+
+    timings: Timings
+    facts: Mapping[str, Any]
+
+    @property
+    def noise(self) -> tuple[str, ...]:
+        """Why its timings should not decide anything; empty when they may."""
+        found = []
+        share = self.facts["load"]["share"]
+        if share > FOREIGN_SHARE:
+            found.append(f"others used {share:.0%} of the processor cores")
+        if self.facts["last_spread"] > DISAGREEMENT:
+            found.append(f"the last windows differ by {self.facts['last_spread']:.0%}")
+        totals = self.timings.totals()
+        if max(totals) > max(_STALL_MS, _STALL_RATIO * median(totals)):
+            found.append(f"the process stood still for {max(totals) / 1e3:.1f} s")
+        return tuple(found)
+
+
+def read_observation(folder: Path, facts: Mapping[str, Any]) -> Observation:
+    """The timings a child left in ``folder`` with the facts it reported."""
+    values = array("d")
+    values.frombytes((folder / "timings.f64").read_bytes())
+    calls = len(values) // 4
+    decode, prepare, model, answer = (values[start : start + calls] for start in range(0, 4 * calls, calls))
+    return Observation(Timings(decode, prepare, model, answer, list(facts["ends"])), facts)
+
+
+def calls_for_p99(confidence: float) -> int:
+    """Fewest calls with which the 99th percentile has an upper bound: 0.99^n must not exceed the tail."""
+    return math.ceil(math.log((1 - confidence) / 2) / math.log(0.99))
+
+
+def quiet_ones(observations: Sequence[Observation]) -> tuple[Sequence[Observation], bool]:
+    """The observations to believe, and False where not one was quiet, so that all are kept but decide nothing."""
+    quiet = [observation for observation in observations if not observation.noise]
+    return (quiet, True) if quiet else (observations, False)
+
+
+def measurements_of(
+    observations: Sequence[Observation], job: MeasureJob, package_bytes: int
+) -> tuple[Measurement, ...]:
+    """Cost measurements: the value is the median over processes, the interval the hull of theirs.
+
+    A percentile that has no upper bound at the confidence asked (too few calls) is left out.
+    """
+    kept, quiet = quiet_ones(observations)
+    conditions = _conditions(kept, job, dropped=len(observations) - len(kept))
+    made = []
+
+    def add(name: str, intervals: Sequence[tuple[float, float, float]], n: int, *, noisy: bool) -> None:
+        made.append(_hull(_METRICS[name], intervals, n, job, conditions, noisy=noisy))
+
+    sorted_totals = [sorted(observation.timings.totals()) for observation in kept]
+    calls = sum(len(totals) for totals in sorted_totals)
+    for name, q in _PERCENTILES.items():
+        found = [percentile(totals, q, job.confidence) for totals in sorted_totals]
+        bounded = [(value, low, high) for value, low, high in found if high is not None]
+        if len(bounded) == len(found):
+            add(name, bounded, calls, noisy=not quiet)
+    batch = job.pipeline.batch
+    add("throughput_per_s", [_throughput(kept_one.timings, batch) for kept_one in kept], calls, noisy=not quiet)
+    cold = [kept_one.facts["cold_start_ms"] for kept_one in kept]
+    add("cold_start_ms", [(value, value, value) for value in cold], len(cold), noisy=not quiet)
+    peaks = [observation.facts["peak_memory_bytes"] / 1e6 for observation in observations]
+    add("memory_peak_mb", [(value, value, value) for value in peaks], len(peaks), noisy=False)
+    size = package_bytes / 1e6
+    add("size_mb", [(size, size, size)], 1, noisy=False)
+    return tuple(made)
+
+
+def parts_of(observations: Sequence[Observation]) -> Mapping[str, float]:
+    """Median milliseconds of each part of a call, over the observations to believe."""
+    kept, _ = quiet_ones(observations)
+    return {
+        part: median(median(getattr(observation.timings, part)) for observation in kept)
+        for part in ("decode", "prepare", "model", "answer")
+    }
+
+
+def _throughput(timings: Timings, batch: int) -> tuple[float, float, float]:
+    """Samples per second over all calls, between the slowest and the fastest window."""
+    totals = timings.totals()
+    windows = [batch * 1e3 / fmean(window) for window in timings.by_window(totals)]
+    return batch * 1e3 / fmean(totals), min(windows), max(windows)
+
+
+def _hull(
+    metric: Metric,
+    intervals: Sequence[tuple[float, float, float]],
+    n: int,
+    job: MeasureJob,
+    conditions: Mapping[str, Any],
+    *,
+    noisy: bool,
+) -> Measurement:
+    values, lows, highs = zip(*intervals, strict=True)
+    return Measurement(
+        metric,
+        median(values),
+        min(lows),
+        max(highs),
+        n,
+        "measured",
+        confidence=job.confidence,
+        artifact=job.artifact,
+        device=job.device,
+        trained=job.trained,
+        noisy=noisy,
+        conditions=conditions,
+    )
+
+
+def _conditions(kept: Sequence[Observation], job: MeasureJob, *, dropped: int) -> dict[str, Any]:
+    """Under what these numbers hold; of several processes the worst."""
+    facts = [observation.facts for observation in kept]
+    totals = [observation.timings.totals() for observation in kept]
+    models = [observation.timings.model for observation in kept]
+    found = {
+        "threads": job.pipeline.threads,
+        "batch": job.pipeline.batch,
+        "runtime": job.pipeline.runtime,
+        "runtime_version": facts[0]["runtime_version"],
+        "effective_precision": facts[0]["effective_precision"],
+        "processes": len(kept),
+        "processes_dropped_as_noisy": dropped,
+        "windows": [len(fact["ends"]) for fact in facts],
+        "warm_up_calls": [fact["warm_up_calls"] for fact in facts],
+        "calls": [len(calls) for calls in totals],
+        "foreign_load": max(fact["load"]["share"] for fact in facts),
+        "foreign_load_at_start": max(fact["load_at_start"]["share"] for fact in facts),
+        "steal": max(fact["load"]["stolen_cores"] for fact in facts),
+        "spread": max(fact["spread"] for fact in facts),
+        "min_ms": min(min(calls) for calls in totals),
+        "max_ms": max(max(calls) for calls in totals),
+        # How far the usual call is above the best one: grows when the clock is throttled or others interfere.
+        "model_p50_over_min": max(median(model) / max(min(model), 1e-6) for model in models),
+        "load_ms": median(fact["load_ms"] for fact in facts),
+        "memory": "peak resident memory of the whole process that answers",
+        "cold_start": "process start to first answer, files in the page cache",
+    }
+    found = {key: round(value, 6) if isinstance(value, float) else value for key, value in found.items()}
+    if facts[0]["autogroups"]:
+        found["autogroups"] = "on: a low priority of other sessions does not keep them away"
+    reasons = sorted({reason for observation in kept for reason in observation.noise})
+    if reasons:
+        found["noise"] = reasons
+    return found
