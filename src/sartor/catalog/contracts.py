@@ -258,6 +258,9 @@ class Situation(Protocol):
     def decision(self) -> Decision:
         """What would be decided now."""
 
+    def open_candidates(self) -> frozenset[str]:
+        """Ids of candidates that nothing speaks against so far."""
+
     def left_s(self) -> float:
         """Seconds of the budget not spent; counted from evidence, so that a continued run plans alike."""
 

@@ -1,0 +1,434 @@
+"""The default planner: cost before training, then successive halving over what fits, then confirmation."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import TypeVar
+
+from sartor import registry
+from sartor.catalog.contracts import Action, Outcome, Plan, Situation
+from sartor.catalog.planners._schedule import EFFORTS, Effort, ends_first, enough_epochs, largest_first, on_ladder
+from sartor.jobs import (
+    CompareJob,
+    CompareSide,
+    CompressJob,
+    DescribeJob,
+    EvaluateJob,
+    EvaluateResult,
+    ExportJob,
+    MeasureJob,
+    ThroughputJob,
+    TrainJob,
+)
+from sartor.registry import register
+from sartor.types import Candidate, Measurement, Network, Pipeline, Record
+
+UNCOMPRESSED = "none"
+CONFIRM_SECONDS = 4.0
+CONFIRM_PROCESSES = 3
+CONFIRM_ATTEMPTS = 3
+RESERVE_SHARE = 0.12  # of the budget, kept for evaluation and confirmation
+FIRST_RUNG_SHARE = 0.25  # of the training time
+FEWEST_EPOCHS = 2.0  # a network that would see its data less often in its long training is not begun
+BASELINE_EPOCHS = 10.0
+START_S = 6.0  # a training process starts, loads and evaluates about so long
+Value = TypeVar("Value")
+Step = Generator[Action, Outcome, Value]
+
+
+@register("planners", "deterministic")
+class Deterministic:
+    """Estimate, measure untrained, train what fits by successive halving, confirm the finalists.
+
+    Source: successive halving, Jamieson and Talwalkar 2016, arXiv:1502.07943.
+    """
+
+    def plan(self, situation: Situation) -> Plan:
+        yield from _Course(situation).run()
+
+
+class _Course:
+    """One plan over one situation."""
+
+    def __init__(self, situation: Situation) -> None:
+        self.now = situation
+        self.requirement = situation.requirement
+        self.effort: Effort = EFFORTS[situation.requirement.budget.effort]
+        self.samples = situation.card.splits["train"].samples
+        self._files: dict[tuple[str, str, str], str] = {}  # network, weights, compressor -> artifact
+        self._outputs: dict[tuple[str, str, str], str] = {}  # candidate, artifact, split -> saved outputs
+
+    def run(self) -> Plan:
+        yield from self._describe()
+        yield from self._probe()
+        yield from self._train_baselines()
+        fitting = self._fitting()
+        if fitting:
+            yield from self._train_by_halving(fitting)
+        else:
+            yield from self._train_nearest()
+        yield from self._confirm()
+
+    # --------------------------------------------------------------------------------------- cost before training
+
+    def _describe(self) -> Step[None]:
+        networks = {r.candidate.network.id: r.candidate.network for r in self.now.records() if not r.refusals}
+        yield Action("describe", DescribeJob(tuple(networks.values())), f"{len(networks)} networks", "estimate")
+
+    def _probe(self) -> Step[None]:
+        """Measure untrained networks on the target until the share of the budget is spent."""
+        start = self.now.left_s()
+        allowance = self.requirement.budget.seconds * self.effort.probe_share
+        for network in ends_first((n, self._size(n)) for n in self._networks()):
+            for record in self._of(network):
+                candidate = record.candidate
+                if candidate.id not in self.now.open_candidates():
+                    continue
+                if start - self.now.left_s() > allowance and self._fitting():
+                    return
+                file = yield from self._file(candidate, "")
+                if file:
+                    job = self._measure_job(candidate, file, self.effort.probe_seconds, trained=False)
+                    yield Action("measure", job, candidate.id, "probe")
+
+    # --------------------------------------------------------------------------------------- training
+
+    def _train_baselines(self) -> Step[None]:
+        for network in self._networks():
+            records = [r for r in self._of(network) if r.notes.get("baseline")]
+            measured = [r for r in records if _value(r, "latency_p50_ms")]
+            if measured and self.now.left_s() > 0:
+                weights = yield from self._train(network, BASELINE_EPOCHS, floor=0.0)
+                if weights:
+                    fastest = min(measured, key=lambda r: (_value(r, "latency_p50_ms"), r.candidate.id))
+                    yield from self._evaluate(fastest.candidate, weights, "validation")
+
+    def _train_by_halving(self, fitting: Sequence[Network]) -> Step[None]:
+        """A short training for a bracket of networks, a long one for the survivors."""
+        time = self.now.left_s() - self.requirement.budget.seconds * RESERVE_SHARE
+        rates: dict[str, float] = {}
+        bracket: list[Network] = []
+        survivors = min(self.effort.survivors, len(fitting))
+        for network in largest_first((n, self._size(n)) for n in fitting):
+            if len(bracket) == self.effort.bracket:
+                break
+            rate = yield from self._rate(network)
+            if rate is None:
+                continue
+            epochs = rate * (time * (1 - FIRST_RUNG_SHARE) / survivors) / self.samples
+            if epochs < FEWEST_EPOCHS:
+                why = f"it would see the data {epochs:.1f} times within the budget; {FEWEST_EPOCHS:g} is the least"
+                self.now.stop(network.id, "TOO_LONG_TO_TRAIN", why)
+                continue
+            rates[network.id] = rate
+            bracket.append(network)
+        if not bracket:
+            return
+        left = list(bracket)
+        if len(bracket) > survivors:
+            share = (self.now.left_s() - self._reserve()) * FIRST_RUNG_SHARE / len(bracket)
+            left = yield from self._first_rung(bracket, rates, share, survivors)
+        for place, network in enumerate(left):
+            share = (self.now.left_s() - self._reserve()) / (len(left) - place)
+            epochs = self._epochs(rates[network.id], share)
+            if place and epochs < FEWEST_EPOCHS:
+                continue
+            weights = yield from self._train(network, epochs, floor=self._floor())
+            if weights:
+                yield from self._deploy(network, weights)
+
+    def _first_rung(
+        self, bracket: Sequence[Network], rates: dict[str, float], share: float, survivors: int
+    ) -> Step[list[Network]]:
+        scores: dict[str, float] = {}
+        epochs: dict[str, float] = {}
+        for network in bracket:
+            epochs[network.id] = self._epochs(rates[network.id], share)
+            weights = yield from self._train(network, epochs[network.id], floor=0.0)
+            if weights:
+                scores[network.id] = self._score(network, weights)
+        ranked = sorted((n for n in bracket if n.id in scores), key=lambda n: (-scores[n.id], self._size(n), n.id))
+        for network in ranked[survivors:]:
+            best = ranked[0]
+            why = (
+                f"{scores[network.id]:.3f} after {epochs[network.id]:g} epochs; {best.id} reached "
+                f"{scores[best.id]:.3f} in the same time"
+            )
+            self.now.stop(network.id, "HALVED", why)
+        return ranked[:survivors]
+
+    def _train_nearest(self) -> Step[None]:
+        """Nothing fits: train the network nearest to fitting, so that the certificate names measured changes."""
+        probed = [
+            (latency, r.candidate.network)
+            for r in self.now.records()
+            if not r.notes.get("baseline") and (latency := _value(r, "latency_p95_ms"))
+        ]
+        time = min(self.now.left_s() - self._reserve(), 0.3 * self.requirement.budget.seconds, 150.0)
+        if not probed or time < START_S:
+            return
+        fastest = min(latency for latency, _ in probed)
+        near = {network.id: network for latency, network in probed if latency <= 2 * fastest}
+        for network in sorted(near.values(), key=lambda n: (-self._size(n), n.id)):
+            rate = yield from self._rate(network)
+            if rate is not None and rate * time / self.samples >= 1:
+                weights = yield from self._train(network, self._epochs(rate, time), floor=0.0)
+                if weights:
+                    yield from self._deploy(network, weights, even_if_ruled_out=True)
+                return
+
+    def _rate(self, network: Network) -> Step[float | None]:
+        """Training samples per second, measured."""
+        known = self.now.trained(network.id)
+        if known:
+            return known[-1][1].samples_per_s
+        job = ThroughputJob(self._train_job(network, 1.0, floor=0.0), seconds=2.0)
+        outcome = yield Action("throughput", job, network.id, "train")
+        return None if outcome.refusal else float(outcome.result.samples_per_s)
+
+    def _epochs(self, rate: float, seconds: float) -> float:
+        """Epochs that fit into a time, with room for start and evaluation."""
+        wanted = max(0.0, seconds - START_S) * 0.85 * rate / self.samples
+        return on_ladder(min(wanted, enough_epochs(self.samples)))
+
+    def _train(self, network: Network, epochs: float, *, floor: float) -> Step[str]:
+        """Weights after so many epochs; longer trainings that exist serve as well."""
+        for job, result in self.now.trained(network.id):
+            if job.recipe.epochs >= epochs and not result.stopped:
+                return result.weights.sha256
+        outcome = yield Action("train", self._train_job(network, epochs, floor=floor), network.id, "train")
+        if outcome.refusal:
+            return ""
+        if outcome.result.stopped:
+            self.now.stop(network.id, outcome.result.stopped, f"stopped at {outcome.result.score:.3f} on validation")
+        return str(outcome.result.weights.sha256)
+
+    def _train_job(self, network: Network, epochs: float, *, floor: float) -> TrainJob:
+        recipe = registry.get("models", network.model).recipe(network, self.samples, epochs)
+        return TrainJob(
+            self.requirement.task,
+            network,
+            self.now.card.fingerprint,
+            recipe,
+            self.requirement.seed,
+            self.requirement.target.threads,
+            floor,
+        )
+
+    def _score(self, network: Network, weights: str) -> float:
+        return next(r.score for _, r in self.now.trained(network.id) if r.weights.sha256 == weights)
+
+    def _floor(self) -> float:
+        """The lowest value of the primary metric that a limit allows; 0 without one."""
+        primary = registry.get("tasks", self.requirement.task).metrics[0]
+        floors = [x.value for x in self.requirement.limits if x.metric == primary.name and x.bound == "min"]
+        return max(floors, default=0.0)
+
+    def _reserve(self) -> float:
+        return self.requirement.budget.seconds * RESERVE_SHARE
+
+    # --------------------------------------------------------------------------------------- files and their quality
+
+    def _deploy(self, network: Network, weights: str, *, even_if_ruled_out: bool = False) -> Step[None]:
+        """Evaluate a trained network on validation in its fastest deployments, each parent before its child."""
+        openings = self.now.open_candidates()
+        records = [r for r in self._of(network) if even_if_ruled_out or r.candidate.id in openings]
+        records = [r for r in records if _value(r, "latency_p50_ms")]
+        fastest = sorted(records, key=lambda r: (_value(r, "latency_p50_ms"), r.candidate.id))
+        chosen = fastest[: self.effort.deployments]
+        parents = {r.parent for r in chosen if r.parent}
+        chosen += [r for r in self._of(network) if r.candidate.id in parents and r not in chosen]
+        for record in sorted(chosen, key=lambda r: (bool(r.parent), r.candidate.id)):
+            yield from self._evaluate(record.candidate, weights, "validation")
+
+    def _evaluate(self, candidate: Candidate, weights: str, split: str) -> Step[EvaluateResult | None]:
+        file = yield from self._file(candidate, weights)
+        if not file:
+            return None
+        record = self._record(candidate.id)
+        parent_outputs = ""
+        if record.parent:
+            parent = self._record(record.parent).candidate
+            parent_file = yield from self._file(parent, weights)
+            parent_outputs = self._outputs.get((parent.id, parent_file, split), "")
+            if parent_file and not parent_outputs:
+                parent_result = yield from self._evaluate(parent, weights, split)
+                parent_outputs = parent_result.outputs if parent_result else ""
+        job = EvaluateJob(
+            file,
+            self._pipeline(candidate),
+            self.now.card.fingerprint,
+            split,
+            self.now.device.id,
+            self.requirement.confidence,
+            parent_outputs,
+        )
+        outcome = yield Action("evaluate", job, candidate.id, "confirm" if split == "test" else "select")
+        if outcome.refusal:
+            return None
+        result: EvaluateResult = outcome.result
+        self._outputs[candidate.id, file, split] = result.outputs
+        return result
+
+    def _file(self, candidate: Candidate, weights: str) -> Step[str]:
+        """The model file of a candidate with these weights (random ones where empty); empty where it cannot be made."""
+        network = candidate.network
+        root = yield from self._exported(network, weights, "onnx")
+        if not root or candidate.compressor == UNCOMPRESSED:
+            return root
+        key = (network.id, weights, candidate.compressor)
+        if key not in self._files:
+            job = CompressJob(
+                candidate.compressor,
+                root,
+                self.requirement.task,
+                self.now.card.fingerprint,
+                network.input_size,
+                self.requirement.target.batch,
+                self.requirement.seed,
+            )
+            outcome = yield Action("compress", job, network.id, "select" if weights else "probe")
+            self._files[key] = "" if outcome.refusal else outcome.result.artifact.sha256
+        return self._files[key]
+
+    def _exported(self, network: Network, weights: str, format: str) -> Step[str]:
+        key = (network.id, weights, format)
+        if key not in self._files:
+            job = ExportJob(
+                self.requirement.task,
+                network,
+                self.now.card.fingerprint,
+                weights,
+                self.requirement.target.batch,
+                self.requirement.seed,
+                format,
+            )
+            outcome = yield Action("export", job, network.id, "select" if weights else "probe")
+            self._files[key] = "" if outcome.refusal else outcome.result.artifact.sha256
+        return self._files[key]
+
+    def _measure_job(
+        self, candidate: Candidate, file: str, seconds: float, *, trained: bool, processes: int = 1
+    ) -> MeasureJob:
+        return MeasureJob(
+            file,
+            self._pipeline(candidate),
+            self.now.card.fingerprint,
+            self.now.device.id,
+            self.requirement.confidence,
+            seconds,
+            processes,
+            trained,
+        )
+
+    def _pipeline(self, candidate: Candidate) -> Pipeline:
+        model = "model.safetensors" if candidate.runtime == "torch" else "model.onnx"
+        return Pipeline(
+            self.requirement.task,
+            self.now.card.labels,
+            candidate.network.input_size,
+            model,
+            candidate.runtime,
+            candidate.precision,
+            candidate.threads,
+            self.requirement.target.batch,
+        )
+
+    # --------------------------------------------------------------------------------------- confirmation
+
+    def _confirm(self) -> Step[None]:
+        """Test split, trained timing and the comparison with the parent, for the one the decision asks for."""
+        confirmed: set[str] = set()
+        while (name := self.now.decision().next) and name not in confirmed:
+            confirmed.add(name)
+            record = self._record(name)
+            assert record.artifact is not None
+            weights = self._weights_of(record)
+            yield from self._evaluate(record.candidate, weights, "test")
+            yield from self._confirm_cost(record.candidate, record.artifact.sha256)
+            if record.parent:
+                yield from self._compare(record, self._record(record.parent).candidate, weights)
+        chosen = self.now.decision().chosen
+        if chosen:
+            yield from self._measure_reference(self._record(chosen))
+
+    def _confirm_cost(self, candidate: Candidate, file: str) -> Step[None]:
+        """Time the trained file in several fresh processes; again, a little longer, while the machine is noisy."""
+        for attempt in range(CONFIRM_ATTEMPTS):
+            seconds = CONFIRM_SECONDS + attempt
+            job = self._measure_job(candidate, file, seconds, trained=True, processes=CONFIRM_PROCESSES)
+            outcome = yield Action("measure", job, candidate.id, "confirm")
+            if outcome.refusal or not any(m.noisy for m in outcome.result.measurements):
+                return
+
+    def _compare(self, record: Record, other: Candidate, weights: str) -> Step[None]:
+        file = yield from self._file(record.candidate, weights)
+        other_file = yield from self._file(other, weights)
+        if file and other_file:
+            yield self._comparison(record.candidate, file, other, other_file, "latency_vs_parent")
+
+    def _measure_reference(self, record: Record) -> Step[None]:
+        """The same network in torch, eager, fp32: what one would have run without the search."""
+        reference = Candidate(record.candidate.network, UNCOMPRESSED, "torch", "fp32", record.candidate.threads)
+        weights = self._weights_of(record)
+        file = yield from self._exported(reference.network, weights, "torch")
+        if file:
+            job = self._measure_job(reference, file, CONFIRM_SECONDS, trained=True)
+            yield Action("measure", job, reference.id, "confirm")
+            ours = yield from self._file(record.candidate, weights)
+            yield self._comparison(record.candidate, ours, reference, file, "latency_vs_reference")
+
+    def _comparison(self, ours: Candidate, file: str, other: Candidate, other_file: str, metric: str) -> Action:
+        job = CompareJob(
+            CompareSide(file, self._pipeline(ours)),
+            CompareSide(other_file, self._pipeline(other)),
+            self.now.card.fingerprint,
+            self.now.device.id,
+            self.requirement.confidence,
+            metric,
+        )
+        return Action("compare", job, ours.id, "confirm")
+
+    def _weights_of(self, record: Record) -> str:
+        """The weights behind a record's shipping file."""
+        assert record.artifact is not None
+        name = record.candidate.network.id
+        for (network, weights, _), file in self._files.items():
+            if network == name and weights and file == record.artifact.sha256:
+                return weights
+        raise AssertionError(f"{record.candidate.id} has a file that this plan did not make")
+
+    # --------------------------------------------------------------------------------------- views
+
+    def _networks(self) -> list[Network]:
+        """Networks that nothing has refused, in catalogue order."""
+        found = {r.candidate.network.id: r.candidate.network for r in self.now.records() if not r.refusals}
+        return list(found.values())
+
+    def _of(self, network: Network) -> list[Record]:
+        """A network's candidates, uncompressed first."""
+        records = [r for r in self.now.records() if r.candidate.network.id == network.id and not r.refusals]
+        return sorted(records, key=lambda r: (bool(r.parent), r.candidate.id))
+
+    def _record(self, candidate: str) -> Record:
+        return next(r for r in self.now.records() if r.candidate.id == candidate)
+
+    def _size(self, network: Network) -> float:
+        cost = self.now.cost_of(network.id)
+        return float(cost.operations) if cost else 0.0
+
+    def _fitting(self) -> list[Network]:
+        """Networks, no baselines, with a candidate that was measured and that no limit on cost rules out."""
+        openings = self.now.open_candidates()
+        found = {
+            r.candidate.network.id: r.candidate.network
+            for r in self.now.records()
+            if r.candidate.id in openings and not r.notes.get("baseline") and _value(r, "latency_p50_ms")
+        }
+        return list(found.values())
+
+
+def _value(record: Record, metric: str) -> float:
+    """The last measured value of a metric; 0 where there is none."""
+    measured: list[Measurement] = [m for m in record.measurements if m.metric.name == metric and m.basis == "measured"]
+    return measured[-1].value if measured else 0.0

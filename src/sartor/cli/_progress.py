@@ -1,0 +1,177 @@
+"""What a run says while it works: one line per phase when it is done, one living line for what is being done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from sartor.catalog.contracts import Action, Outcome
+from sartor.cli._console import console
+from sartor.findings import Findings
+from sartor.jobs import TrainResult
+from sartor.metrics import COST_METRICS, index
+from sartor.report.figures import duration
+from sartor.run import Place, metrics_of
+from sartor.types import DataCard, Device, Record, Requirement
+
+WIDTH = 14
+BAR = 24
+PHASES = {"estimate": "  estimated", "probe": "  measured", "train": "  trained", "select": "  trained",
+          "confirm": "  confirmed"}  # fmt: skip
+
+
+class Silence:
+    """An observer that says nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing was opened."""
+
+    def prepared(self, card: DataCard) -> None: ...
+
+    def device(self, device: Device) -> None: ...
+
+    def searching(self, records: Sequence[Record]) -> None: ...
+
+    def doing(self, action: Action) -> None: ...
+
+    def tell(self, text: str, share: float | None = None) -> None: ...
+
+    def learned(self, action: Action, outcome: Outcome, findings: Findings) -> None: ...
+
+
+class Progress(Silence):
+    """Prints a run as it goes; a terminal sees a living line, a pipe only finished lines."""
+
+    def __init__(self, requirement: Requirement, place: Place) -> None:
+        self._out = console()
+        self._live = sys.stdout.isatty()
+        self._requirement = requirement
+        self._place = place
+        self._began = self._phase_began = time.monotonic()
+        self._phase, self._summary = "", ""
+        self._action = ""
+        self._best: tuple[str, float] | None = None
+        self._trained = 0
+
+    def __enter__(self) -> Self:
+        from sartor import registry
+
+        metrics = index(metrics_of(registry.get("tasks", self._requirement.task)))
+        limits = " · ".join(
+            f"{metrics[x.metric].title} {'≥' if x.bound == 'min' else '≤'} {metrics[x.metric].format(x.value)}"
+            for x in self._requirement.limits
+        )
+        target = self._requirement.target
+        where = "this machine" if target.device == "local" else target.device
+        self._line(
+            "Requirement",
+            f"{self._requirement.task} on {where} with {target.threads} thread{'s' if target.threads > 1 else ''}",
+        )
+        self._line("", f"{limits or 'no limits'}        budget {duration(self._requirement.budget.seconds)}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_phase()
+        if kind is not None:
+            self._erase()
+        else:
+            self._out.print()
+
+    def prepared(self, card: DataCard) -> None:
+        splits = " / ".join(f"{split.samples:,} {name}" for name, split in card.splits.items())
+        total = sum(split.samples for split in card.splits.values())
+        found = ", ".join(f"{p.count:,} {p.code.lower().replace('_', ' ')}" for p in card.problems)
+        self._line("Data", f"{total:,} samples, {len(card.labels)} classes: {splits}; {found or 'no problems found'}")
+
+    def device(self, device: Device) -> None:
+        rates = ", ".join(f"{name} {c.operations_per_s / 1e12:.2f}" for name, c in device.ceilings.items())
+        whose = "This machine" if self._requirement.target.device == "local" else device.name
+        self._line(
+            whose,
+            f"{device.cores} cores · {rates} Tops/s · {device.bandwidth_bytes_per_s / 1e9:.0f} GB/s ({device.basis})",
+        )
+
+    def searching(self, records: Sequence[Record]) -> None:
+        networks = {r.candidate.network.id for r in records}
+        baselines = {r.candidate.network.id for r in records if r.notes.get("baseline")}
+        ways = sorted({f"{r.candidate.precision} {r.candidate.runtime}" for r in records})
+        self._line(
+            "Candidates",
+            f"{len(records)} = {len(baselines)} baselines + {len(networks) - len(baselines)} networks in "
+            f"{len(ways)} ways ({', '.join(ways)})",
+        )
+
+    def doing(self, action: Action) -> None:
+        self._turn(action)
+        self._action = f"{action.stage} {action.subject}"
+        self.tell("")
+
+    def tell(self, text: str, share: float | None = None) -> None:
+        if not self._live:
+            return
+        bar = "" if share is None else "█" * round(share * BAR) + "░" * (BAR - round(share * BAR)) + " "
+        elapsed = duration(time.monotonic() - self._began)
+        line = f"{(PHASES.get(self._phase) or '').ljust(WIDTH)}{bar}{self._action} {text}"
+        width = self._out.width - 1
+        print(f"\r\x1b[2K{line[: width - len(elapsed) - 2]}  {elapsed}", end="", flush=True)
+
+    def learned(self, action: Action, outcome: Outcome, findings: Findings) -> None:
+        self._turn(action)
+        if isinstance(outcome.result, TrainResult):
+            self._trained += 1
+            if self._best is None or outcome.result.score > self._best[1]:
+                self._best = (action.subject, outcome.result.score)
+        if action.purpose in ("estimate", "probe"):
+            codes = Counter(fate.code for fate in findings.decision().fates)
+            cost = {metric.name for metric in COST_METRICS}
+            ruled_out = sum(
+                any(v.outcome == "missed" and v.limit.metric in cost for v in fate.verdicts)
+                for fate in findings.decision().fates
+            )
+            measured = sum(
+                any(m.basis == "measured" and m.metric.name == "latency_p50_ms" for m in r.measurements)
+                for r in findings.records()
+            )
+            total = sum(codes.values())
+            self._summary = (
+                f"{ruled_out} of {total} cannot fit"
+                if action.purpose == "estimate"
+                else f"{measured} untrained, on the target; {ruled_out} of {total} candidates cannot fit"
+            )
+        elif action.purpose in ("train", "select"):
+            best = f", best {self._best[0]} {self._best[1]:.3f} on validation" if self._best else ""
+            self._summary = f"{self._trained} trainings{best}"
+        else:
+            self._summary = "test split and trained timing of the finalists"
+        if outcome.refusal is not None and not outcome.reused:
+            self._line("", f"{action.subject}: {outcome.refusal.code} {outcome.refusal.detail}")
+
+    def _turn(self, action: Action) -> None:
+        if PHASES[action.purpose] != PHASES.get(self._phase):
+            self._close_phase()
+            self._phase, self._phase_began = action.purpose, time.monotonic()
+
+    def _close_phase(self) -> None:
+        if self._phase and self._summary:
+            took = duration(time.monotonic() - self._phase_began)
+            self._line(PHASES[self._phase], f"{self._summary:<76}{took:>8}")
+        self._summary = ""
+
+    def _line(self, title: str, text: str) -> None:
+        self._erase()
+        self._out.print(f"{title:<{WIDTH}}{text}", soft_wrap=True)
+
+    def _erase(self) -> None:
+        if self._live:
+            print("\r\x1b[2K", end="", flush=True)

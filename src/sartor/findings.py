@@ -1,0 +1,248 @@
+"""What a run has found out: outcomes of actions become records; records become the decision."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sartor.catalog.contracts import Action, Outcome
+from sartor.codec import from_plain
+from sartor.evidence import Evidence
+from sartor.jobs import (
+    ArtifactResult,
+    DescribeResult,
+    EvaluateJob,
+    EvaluateResult,
+    MeasureJob,
+    MeasureResult,
+    NetworkCost,
+    TrainJob,
+    TrainResult,
+)
+from sartor.metrics import Metric
+from sartor.stages.decide import decide
+from sartor.stages.predict import calibrate, estimate
+from sartor.types import (
+    Artifact,
+    Candidate,
+    DataCard,
+    Decision,
+    Device,
+    Epoch,
+    Insight,
+    Measurement,
+    Record,
+    Refusal,
+    Requirement,
+)
+
+OPEN_CODES = frozenset({"NOT_TRIED", "NOT_FINALIST", "INCONCLUSIVE", "CHOSEN", "WORSE_OBJECTIVE"})
+"""Reason codes that leave a candidate in the race."""
+
+
+class Findings:
+    """The situation of a run (``catalog.contracts.Situation``). It changes by ``learn`` and ``stop`` alone."""
+
+    def __init__(
+        self,
+        requirement: Requirement,
+        card: DataCard,
+        device: Device,
+        metrics: Sequence[Metric],
+        candidates: Sequence[Record],
+        trained: Iterable[tuple[TrainJob, TrainResult]] = (),
+    ) -> None:
+        self.requirement, self.card, self.device, self.metrics = requirement, card, device, tuple(metrics)
+        self.curves: dict[str, tuple[Epoch, ...]] = {}
+        self.insights: dict[str, Insight] = {}
+        self._seeds = {record.candidate.id: record for record in candidates}
+        self._spent = 0.0
+        self._costs: dict[str, NetworkCost] = {}
+        self._files: dict[str, Artifact] = {}
+        self._probes: dict[str, tuple[Measurement, ...]] = {}
+        self._finals: dict[str, tuple[Measurement, ...]] = {}
+        self._quality: dict[str, dict[str, tuple[Measurement, ...]]] = defaultdict(dict)
+        self._compared: dict[str, tuple[Measurement, ...]] = {}
+        self._shipping: dict[str, Artifact] = {}
+        self._refusals: dict[str, list[Refusal]] = defaultdict(list)
+        self._stopped: dict[str, tuple[str, str]] = {}
+        self._trained: dict[str, list[tuple[TrainJob, TrainResult]]] = defaultdict(list)
+        self._records: tuple[Record, ...] | None = None
+        self._decision: Decision | None = None
+        for job, result in trained:
+            self._add_training(job, result)
+
+    # ------------------------------------------------------------------------------------------ what planners ask
+
+    def records(self) -> tuple[Record, ...]:
+        """Every candidate with what is known of it, estimates included where nothing was measured."""
+        if self._records is None:
+            calibration = calibrate(self._pairs())
+            self._records = tuple(self._record(seed, calibration) for seed in self._seeds.values())
+        return self._records
+
+    def decision(self) -> Decision:
+        """What would be decided now."""
+        if self._decision is None:
+            self._decision = decide(self.requirement, self.records(), self.metrics)
+        return self._decision
+
+    def open_candidates(self) -> frozenset[str]:
+        """Ids of candidates that nothing speaks against so far."""
+        return frozenset(fate.candidate for fate in self.decision().fates if fate.code in OPEN_CODES)
+
+    def left_s(self) -> float:
+        """Seconds of the budget not spent."""
+        return self.requirement.budget.seconds - self._spent
+
+    def cost_of(self, network: str) -> NetworkCost | None:
+        """Static cost of a network, once described."""
+        return self._costs.get(network)
+
+    def artifact(self, sha256: str) -> Artifact:
+        """A file made in this run."""
+        return self._files[sha256]
+
+    def trained(self, network: str) -> tuple[tuple[TrainJob, TrainResult], ...]:
+        """Finished trainings of a network, shortest first."""
+        return tuple(sorted(self._trained[network], key=lambda pair: pair[0].recipe.epochs))
+
+    def stop(self, network: str, code: str, why: str) -> None:
+        """Give up on a network."""
+        self._stopped[network] = (code, why)
+        self._forget()
+
+    def shipping(self, candidate: str) -> Artifact | None:
+        """The trained file of a candidate."""
+        return self._shipping.get(candidate)
+
+    # ------------------------------------------------------------------------------------------ how it learns
+
+    def spend(self, seconds: float) -> None:
+        """Count time against the budget."""
+        self._spent += seconds
+
+    def learn(self, action: Action, outcome: Outcome) -> None:
+        """Take in the outcome of an action."""
+        self._spent += outcome.seconds
+        self._forget()
+        if outcome.refusal is not None:
+            self._refuse(action, outcome.refusal)
+            return
+        match outcome.result:
+            case DescribeResult(costs=costs):
+                self._costs.update({cost.network: cost for cost in costs})
+            case ArtifactResult(artifact=artifact):
+                self._files[artifact.sha256] = artifact
+            case MeasureResult():
+                self._learn_measure(action, outcome.result)
+            case TrainResult():
+                self._add_training(action.job, outcome.result)
+            case EvaluateResult():
+                self._learn_evaluate(action, outcome.result)
+            case _ if action.stage == "compare":
+                self._compared[action.subject] = tuple(
+                    m for m in (*self._compared.get(action.subject, ()), outcome.result.measurement)
+                )
+
+    def _learn_measure(self, action: Action, result: MeasureResult) -> None:
+        job: MeasureJob = action.job
+        held = self._finals if job.trained else self._probes
+        held[action.subject] = result.measurements
+        insight = self.insights.get(action.subject, Insight(split=""))
+        self.insights[action.subject] = replace(insight, latency_parts_ms=result.latency_parts_ms)
+
+    def _learn_evaluate(self, action: Action, result: EvaluateResult) -> None:
+        job: EvaluateJob = action.job
+        before = self._shipping.get(action.subject)
+        if before is None or before.sha256 != job.artifact:
+            self._shipping[action.subject] = self._files[job.artifact]
+            self._quality[action.subject] = {}
+            self._finals.pop(action.subject, None)
+        self._quality[action.subject][job.split] = result.measurements
+        insight = self.insights.get(action.subject, Insight(split=job.split))
+        if insight.split != "test":
+            self.insights[action.subject] = replace(
+                insight,
+                split=job.split,
+                confusion=result.confusion,
+                mistakes=result.mistakes,
+                per_class=result.per_class,
+            )
+
+    def _add_training(self, job: TrainJob, result: TrainResult) -> None:
+        known = self._trained[job.network.id]
+        if all(other.weights.sha256 != result.weights.sha256 for _, other in known):
+            known.append((job, result))
+        longest = max(known, key=lambda pair: pair[0].recipe.epochs)
+        self.curves[job.network.id] = longest[1].curve
+
+    def _refuse(self, action: Action, refusal: Refusal) -> None:
+        """A refusal belongs to the candidate it is about, or to all that depend on what could not be made."""
+        if action.subject in self._seeds:
+            if action.stage != "compare":
+                self._refusals[action.subject].append(refusal)
+            return
+        compressor = action.job.compressor if action.stage == "compress" else ""
+        for name, seed in self._seeds.items():
+            candidate = seed.candidate
+            if candidate.network.id == action.subject and compressor in ("", candidate.compressor):
+                self._refusals[name].append(refusal)
+
+    def _forget(self) -> None:
+        self._records = self._decision = None
+
+    # ------------------------------------------------------------------------------------------ how records are made
+
+    def _pairs(self) -> list[tuple[NetworkCost, Candidate, Measurement]]:
+        """Static cost and measured median latency of everything probed."""
+        pairs = []
+        for name, measurements in self._probes.items():
+            candidate = self._seeds[name].candidate
+            cost = self._costs.get(candidate.network.id)
+            latency = next((m for m in measurements if m.metric.name == "latency_p50_ms"), None)
+            if cost is not None and latency is not None and not latency.noisy:
+                pairs.append((cost, candidate, latency))
+        return pairs
+
+    def _record(self, seed: Record, calibration: Any) -> Record:
+        candidate, name = seed.candidate, seed.candidate.id
+        measured = (
+            *self._probes.get(name, ()),
+            *(m for split in sorted(self._quality[name]) for m in self._quality[name][split]),
+            *self._finals.get(name, ()),
+            *self._compared.get(name, ()),
+        )
+        cost = self._costs.get(candidate.network.id)
+        guesses: tuple[Measurement, ...] = ()
+        if cost is not None and not self._finals.get(name) and not self._probes.get(name):
+            guesses = estimate(cost, candidate, self.device, calibration, batch=self.requirement.target.batch)
+        stopped = self._stopped.get(candidate.network.id)
+        notes: Mapping[str, Any] = {**seed.notes, **({"stopped": stopped[0], "why": stopped[1]} if stopped else {})}
+        return replace(
+            seed,
+            measurements=(*guesses, *measured),
+            artifact=self._shipping.get(name),
+            refusals=(*seed.refusals, *self._refusals[name]),
+            notes=notes,
+        )
+
+
+def finished_trainings(
+    evidence: Evidence, data: str, seed: int, run: str, started: float
+) -> list[tuple[TrainJob, TrainResult]]:
+    """Trainings on the same data that other runs had finished when this run was first begun, oldest first.
+
+    This run's own are left out: continued, it must plan as it did, and comes to them again.
+    """
+    return [
+        (from_plain(TrainJob, entry.job), from_plain(TrainResult, entry.result))
+        for entry in evidence.of_stage("train")
+        if not entry.refusal
+        and entry.run != run
+        and entry.created < started
+        and entry.job["data"] == data
+        and entry.job["seed"] == seed
+    ]
