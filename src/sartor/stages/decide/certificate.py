@@ -111,8 +111,8 @@ def _relaxations(
 def _would_do(limit: Limit, value: Measurement) -> float:
     """The limit that the interval's unfavourable end meets, rounded to three digits on the safe side."""
     bound = value.low if limit.bound == "min" else value.high
-    if bound == 0:
-        return 0.0
+    if abs(bound) < 1e-12:
+        return bound
     scale = 10.0 ** (math.floor(math.log10(abs(bound))) - 2)
     steps = bound / scale
     rounded = math.floor(steps + 1e-9) if limit.bound == "min" else math.ceil(steps - 1e-9)
