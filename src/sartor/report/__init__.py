@@ -1,1 +1,1 @@
-"""decision.json as a page people like to look at."""
+"""Readers of a run's file: ``words`` says the decision in lines, ``render`` shows it as one HTML page."""

@@ -12,8 +12,8 @@ BOUND_SIGNS: Mapping[str, str] = {"min": "≥", "max": "≤"}
 
 
 def decimals(metric: Metric, value: float) -> int:
-    """Digits after the point that three significant digits need (bounded metrics always show three)."""
-    if metric.bounded:
+    """Digits after the point that three significant digits need (shares always show three)."""
+    if metric.bounded or (metric.kind == "quality" and not metric.unit):
         return 3
     if value == 0 or not math.isfinite(value):
         return 0 if value else 2
@@ -29,7 +29,12 @@ def number(metric: Metric, value: float, places: int | None = None) -> str:
 
 def quantity(metric: Metric, value: float) -> str:
     """The value with its unit, e.g. ``0.213 ms``."""
-    return f"{number(metric, value)} {metric.unit}".rstrip()
+    return f"{number(metric, value)} {unit(metric)}".rstrip()
+
+
+def unit(metric: Metric) -> str:
+    """The unit as it stands after a number: ``/s`` for ``1/s``."""
+    return metric.unit.removeprefix("1") if metric.unit.startswith("1/") else metric.unit
 
 
 def interval(metric: Metric, measurement: Measurement) -> str:
@@ -42,7 +47,7 @@ def interval(metric: Metric, measurement: Measurement) -> str:
 
 def bound(metric: Metric, limit: Limit) -> str:
     """``≥ 0.97`` or ``≤ 1 ms``, with the digits the requirement gave."""
-    return f"{BOUND_SIGNS[limit.bound]} {plain(limit.value)} {metric.unit}".rstrip()
+    return f"{BOUND_SIGNS[limit.bound]} {plain(limit.value)} {unit(metric)}".rstrip()
 
 
 def plain(value: float) -> str:

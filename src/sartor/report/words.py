@@ -64,9 +64,7 @@ def certificate_lines(run: RunFile) -> list[str]:
         asked = f"{metric.title} {bound(metric, limit)}" if limit else key
         reached = f"best reached {with_interval(metric, best)}, {best.basis}" if best else "nothing reached it"
         rows.append(("binding limit", asked, reached))
-    lines = aligned(rows)
-    if certificate.sentence and certificate.sentence != run.decision.sentence:
-        lines.insert(0, f"  {certificate.sentence}")
+    lines = aligned(rows) or [f"  {certificate.sentence}"]
     if certificate.relaxations:
         lines.append("  would do, each from a measured candidate")
         changes = [
@@ -249,7 +247,7 @@ def provenance(metric: Metric, measurement: Measurement | None, touched: int = 0
     if measurement is None:
         return ""
     parts = [interval(metric, measurement)]
-    if measurement.n:
+    if measurement.n and (measurement.n > 1 or parts[0]):
         parts.append(f"n={measurement.n:,}")
     if measurement.split == "test":
         parts.append({0: "test", 1: "test touched once"}.get(touched, f"test touched by {touched} candidates"))
