@@ -99,4 +99,5 @@ def muon_recipe(network: Network, samples: int, epochs: float) -> Recipe:
         label_smoothing=0.1,
         warmup_share=0.05,
         ema_decay=averaging(samples, batch, epochs),
+        augment=("auto",),
     )

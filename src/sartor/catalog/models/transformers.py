@@ -118,6 +118,7 @@ class Transformers:
             label_smoothing=0.1,
             warmup_share=0.1,
             ema_decay=_scaling.averaging(samples, batch, epochs),
+            augment=("auto",),
         )
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:

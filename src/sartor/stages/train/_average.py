@@ -1,0 +1,29 @@
+"""Exponential moving average of a network's state, statistics of its norms included."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Average:
+    """A second copy of the network that follows the trained one; it is what is scored and kept.
+
+    Norm statistics are averaged like weights: they lag by the same number of steps and so stay consistent with them.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards the network; faster in the first steps, so that the random start is forgotten."""
+        share = 1 - min(self._decay, (1 + step) / (10 + step))
+        for own, new in zip(self.module.state_dict().values(), module.state_dict().values(), strict=True):
+            if own.is_floating_point():
+                own.lerp_(new, share)
+            else:
+                own.copy_(new)

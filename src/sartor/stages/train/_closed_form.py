@@ -1,0 +1,70 @@
+"""Families that are computed instead of trained. Needs torch; import it inside functions only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sartor import registry
+from sartor.evidence import Workspace
+from sartor.jobs import ThroughputResult, TrainJob, TrainResult
+from sartor.prepared import PreparedData
+from sartor.progress import Tell
+from sartor.stages.train._feed import in_sequence
+from sartor.stages.train._machine import settle
+from sartor.stages.train._scoring import Scorer
+from sartor.stages.train._weights import conditions, keep_weights
+from sartor.types import Epoch
+
+_CPU = torch.device("cpu")
+
+
+def fit(job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, tell: Tell) -> TrainResult:
+    """Let the family fit its module over the training data, then score it. Quick enough to start over after a kill."""
+    started = time.perf_counter()
+    settle(job.threads)
+    tell(f"{job.network.id}: reading the training data", 0.0)
+    module = fitted(job, data)
+    seconds = time.perf_counter() - started
+    score = Scorer(job, data, _CPU, torch.float32).score(module)
+    tell(f"{job.network.id}: {registry.get('tasks', job.task).metrics[0].title} {score.value:.3f}", 1.0)
+    return TrainResult(
+        weights=keep_weights(module, workspace, scratch),
+        curve=(Epoch(1.0, seconds, 0.0, score.value, 0.0),),
+        score=score.value,
+        samples_per_s=len(data.split("train")) / seconds,
+        seconds=time.perf_counter() - started,
+        conditions=conditions(_CPU, torch.float32, job),
+    )
+
+
+def fitted(job: TrainJob, data: PreparedData) -> nn.Module:
+    """The module with its buffers set."""
+    family = registry.get("models", job.network.model)
+    task = registry.get("tasks", job.task)
+    train = data.split("train")
+    samples = train.prepared(job.network.input_size)
+    statistics = data.statistics(job.network.input_size)
+    torch.manual_seed(job.seed)
+    module: nn.Module = family.build(job.network)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for inputs, truths in in_sequence(samples, train.truths, job.recipe.batch_size, _CPU):
+            yield task.normalise(inputs, statistics), truths
+
+    with torch.no_grad():
+        family.fit(module, batches)
+    return module.eval()
+
+
+def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell) -> ThroughputResult:
+    """As fast as fitting truly is, since it is quick; the module that is scored has random content."""
+    settle(job.threads)
+    started = time.perf_counter()
+    module = fitted(job, data)
+    rate = len(data.split("train")) / (time.perf_counter() - started)
+    return ThroughputResult(rate, Scorer(job, data, _CPU, torch.float32, limit=1024).score(module).samples_per_s)

@@ -1,0 +1,73 @@
+"""Batches from prepared samples on disk, in an order that is a pure function of seed, epoch and step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sartor.prepared import Array
+
+_MIX = 0x9E3779B97F4A7C15  # keeps seeds of neighbouring epochs and steps apart
+
+
+def seed_of(*parts: int) -> int:
+    """One 63-bit seed from several numbers, by SplitMix64's finaliser."""
+    value = 0
+    for part in parts:
+        value = (value ^ (part + _MIX)) & 0xFFFFFFFFFFFFFFFF
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        value ^= value >> 31
+    return value >> 1
+
+
+class Feed:
+    """Shuffled training batches by step number; nothing to save for a resume.
+
+    Args:
+        samples: (n, …) uint8, memory-mapped; only the rows of a batch are read.
+        truths: (n,) int64.
+        batch_size: of every batch; the remainder of an epoch is left out, a new one each epoch.
+    """
+
+    def __init__(self, samples: Array, truths: Array, batch_size: int, seed: int, device: torch.device) -> None:
+        self.samples, self.truths, self.device = samples, truths, device
+        self.batch_size = min(batch_size, len(truths))
+        self.steps_per_epoch = max(1, len(truths) // self.batch_size)
+        self._seed = seed
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Samples (batch, …) uint8 and truths (batch,) of a step, on the device."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            generator = np.random.default_rng(seed_of(self._seed, 1, epoch))
+            self._epoch, self._order = epoch, generator.permutation(len(self.truths))
+        chosen = np.sort(self._order[position * self.batch_size : (position + 1) * self.batch_size])
+        return to_device(self.samples[chosen], self.device), to_device(self.truths[chosen], self.device)
+
+    def generator(self, step: int) -> torch.Generator:
+        """Randomness of a step's augmentation, on the CPU."""
+        return torch.Generator().manual_seed(seed_of(self._seed, 2, step))
+
+    def layer_seed(self, step: int) -> int:
+        """Seed of what the network itself draws in a step (dropout)."""
+        return seed_of(self._seed, 3, step)
+
+
+def in_sequence(
+    samples: Array, truths: Array, batch_size: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """All samples once, in stored order."""
+    for start in range(0, len(truths), batch_size):
+        rows = slice(start, start + batch_size)
+        yield to_device(np.array(samples[rows]), device), to_device(np.array(truths[rows]), device)
+
+
+def to_device(rows: Array, device: torch.device) -> Tensor:
+    """An array as a tensor on the device, copied asynchronously where that exists."""
+    tensor = torch.from_numpy(np.ascontiguousarray(rows))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

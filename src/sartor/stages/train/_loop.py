@@ -1,0 +1,227 @@
+"""The training loop. Needs torch; import it inside functions only."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sartor import registry
+from sartor.catalog.contracts import ModelFamily, Task
+from sartor.codec import from_plain, to_plain
+from sartor.errors import Unsupported
+from sartor.evidence import Workspace
+from sartor.jobs import ThroughputResult, TrainJob, TrainResult
+from sartor.prepared import PreparedData
+from sartor.progress import Tell
+from sartor.stages.train import _checkpoints
+from sartor.stages.train._average import Average
+from sartor.stages.train._feed import Feed
+from sartor.stages.train._machine import settle, training_device, training_dtype
+from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
+from sartor.stages.train._scoring import Score, Scorer, casting
+from sartor.stages.train._weights import conditions, keep_weights
+from sartor.stages.train.hopeless import is_hopeless
+from sartor.types import Epoch
+
+CHECKPOINT_EVERY_S = 20.0
+_CHECKPOINT_SHARE = 0.02  # of the time, at most, where checkpoints are large
+_TELL_EVERY_S = 1.0
+_EVALUATIONS = 8
+_PROBE_WARMUP_STEPS = 2
+
+
+@dataclass
+class Progress:
+    """How far a training is; with the tensors of a checkpoint, all it needs to go on."""
+
+    step: int = 0
+    seconds: float = 0.0
+    losses: float = 0.0  # sum since the last row of the curve
+    counted: int = 0
+    curve: list[Epoch] = field(default_factory=list)
+    highest: float = 0.0  # upper end of the best score's interval
+
+
+class Training:
+    """One network with its data, optimizers and average, able to take any numbered step."""
+
+    def __init__(self, job: TrainJob, data: PreparedData) -> None:
+        settle(job.threads)
+        self.job = job
+        self.device = training_device()
+        self.dtype = training_dtype(self.device)
+        self.task: Task = registry.get("tasks", job.task)
+        family: ModelFamily = registry.get("models", job.network.model)
+        train, size = data.split("train"), job.network.input_size
+        self._statistics = data.statistics(size)
+        auto = self.task.augmentations(data.card)
+        self._augment = tuple(x for name in job.recipe.augment for x in (auto if name == "auto" else (name,)))
+        torch.manual_seed(job.seed)
+        module = family.build(job.network)
+        self.module: nn.Module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Average(self.module, job.recipe.ema_decay)
+        self.optimizers = make_optimizers(self.module, job.recipe, self.dtype)
+        self.feed = Feed(train.prepared(size), train.truths, job.recipe.batch_size, job.seed, self.device)
+        self.steps = max(1, round(job.recipe.epochs * self.feed.steps_per_epoch))
+        self.learning_rate = 0.0
+
+    def take_step(self, step: int) -> Tensor:
+        """One step of the optimizers and of the average; the batch's mean loss."""
+        recipe = self.job.recipe
+        self.module.train()
+        torch.manual_seed(self.feed.layer_seed(step))
+        inputs, truths = self.feed.batch(step)
+        batch = self.task.normalise(inputs, self._statistics)
+        if self._augment:
+            batch = self.task.augment(batch, self._augment, self.feed.generator(step))
+        self.learning_rate = set_rate(self.optimizers, rate_share(step, self.steps, recipe.warmup_share))
+        with casting(self.device, self.dtype):
+            outputs = self.module(batch.contiguous(memory_format=torch.channels_last))
+        loss = self.task.loss(outputs.float(), truths, recipe.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.average.update(self.module, step)
+        return loss.detach()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that changes from step to step."""
+        state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
+        state |= {f"average.{name}": tensor for name, tensor in self.average.module.state_dict().items()}
+        return state | _checkpoints.optimizer_tensors(self.optimizers)
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`tensors`."""
+        for kind, module in (("module.", self.module), ("average.", self.average.module)):
+            module.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})
+        _checkpoints.restore_optimizers(self.optimizers, tensors)
+
+
+def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, tell: Tell) -> TrainResult:
+    """Run a training from its newest checkpoint, or from the start, to its end."""
+    training = Training(job, data)
+    progress = Progress()
+    _checkpoints.tidy(scratch)
+    found = _checkpoints.read_checkpoint(scratch)
+    if found is not None:
+        _, tensors, state = found
+        training.restore(tensors)
+        progress = from_plain(Progress, state)
+    scorer = Scorer(job, data, training.device, training.dtype)
+    stopped = _run(training, scorer, progress, scratch, tell)
+    if stopped == "DIVERGED":
+        _return_to_sound(training, scratch)
+    score = next((row.score for row in reversed(progress.curve) if row.score is not None), 0.0)
+    weights = keep_weights(training.average.module, workspace, scratch)
+    _checkpoints.drop_checkpoints(scratch)
+    return TrainResult(
+        weights=weights,
+        curve=tuple(progress.curve),
+        score=score,
+        samples_per_s=progress.step * training.feed.batch_size / max(progress.seconds, 1e-9),
+        seconds=progress.seconds,
+        stopped=stopped,
+        conditions=conditions(training.device, training.dtype, job),
+    )
+
+
+def _run(training: Training, scorer: Scorer, progress: Progress, scratch: Path, tell: Tell) -> str:
+    """Steps, evaluations, checkpoints. Returns why it ended early, or nothing."""
+    steps = training.steps
+    evaluations = {round(steps * part / _EVALUATIONS) for part in range(1, _EVALUATIONS + 1)}
+    started = time.perf_counter() - progress.seconds
+    saved = told = time.perf_counter()
+    pause, loss_sum = CHECKPOINT_EVERY_S, torch.tensor(progress.losses, dtype=torch.float64, device=training.device)
+    while progress.step < steps:
+        loss_sum += training.take_step(progress.step)
+        progress.step += 1
+        progress.counted += 1
+        now = time.perf_counter()
+        progress.seconds = now - started
+        if progress.step in evaluations:
+            progress.losses = float(loss_sum)
+            stopped = _evaluate(training, scorer, progress)
+            loss_sum.zero_()
+            if stopped:
+                return stopped
+        if now - told >= _TELL_EVERY_S or progress.step == steps:
+            told = now
+            tell(_sentence(training, progress), progress.step / steps)
+            if not math.isfinite(float(loss_sum)):
+                return "DIVERGED"
+        if now - saved >= pause and progress.step < steps:
+            before = time.perf_counter()
+            progress.losses = float(loss_sum)
+            _checkpoints.write_checkpoint(scratch, progress.step, training.tensors(), to_plain(progress))
+            saved = time.perf_counter()
+            pause = max(CHECKPOINT_EVERY_S, (saved - before) / _CHECKPOINT_SHARE)
+    return ""
+
+
+def _evaluate(training: Training, scorer: Scorer, progress: Progress) -> str:
+    """Score the average, add a row to the curve; say whether to go on."""
+    loss = progress.losses / max(1, progress.counted)
+    epoch = progress.step / training.feed.steps_per_epoch
+    progress.losses, progress.counted = 0.0, 0
+    if not math.isfinite(loss):
+        return "DIVERGED"
+    try:
+        score = scorer.score(training.average.module)
+    except Unsupported as refusal:
+        return refusal.code
+    progress.curve.append(Epoch(epoch, progress.seconds, loss, score.value, training.learning_rate))
+    progress.highest = max(progress.highest, score.high)
+    return "FLOOR_UNREACHABLE" if _hopeless(training, progress, score) else ""
+
+
+def _hopeless(training: Training, progress: Progress, score: Score) -> bool:
+    metric, share = training.task.metrics[0], progress.step / training.steps
+    if not (metric.bounded and metric.direction == "higher") or share >= 1:
+        return False
+    return is_hopeless(max(progress.highest, score.high), share, training.job.floor)
+
+
+def _return_to_sound(training: Training, scratch: Path) -> None:
+    """After a divergence keep the newest finite weights there are: a checkpoint's, or the random start."""
+    found = _checkpoints.read_checkpoint(scratch)
+    if found is not None and all(bool(value.isfinite().all()) for value in found[1].values()):
+        training.restore(found[1])
+        return
+    torch.manual_seed(training.job.seed)
+    fresh: Any = registry.get("models", training.job.network.model).build(training.job.network)
+    training.average.module.load_state_dict(fresh.state_dict())
+
+
+def _sentence(training: Training, progress: Progress) -> str:
+    rate = progress.step / max(progress.seconds, 1e-9)
+    left = (training.steps - progress.step) / rate
+    scored = [row.score for row in progress.curve if row.score is not None]
+    title = training.task.metrics[0].title
+    score = f"{title} {scored[-1]:.3f}, " if scored else ""
+    epoch = progress.step / training.feed.steps_per_epoch
+    return (
+        f"{training.job.network.id}: epoch {epoch:.1f} of {training.steps / training.feed.steps_per_epoch:.1f}, {score}"
+        f"{rate * training.feed.batch_size:,.0f} samples/s, {int(left) // 60}:{int(left) % 60:02d} left"
+    )
+
+
+def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell) -> ThroughputResult:
+    """Real steps on real batches for about so many seconds, then a part of validation."""
+    tell(f"{job.network.id}: trying how fast it trains")
+    training = Training(job, data)
+    for step in range(_PROBE_WARMUP_STEPS):
+        training.take_step(step)
+    started, steps = time.perf_counter(), 0
+    while steps < 1 or time.perf_counter() - started < seconds:
+        float(training.take_step(_PROBE_WARMUP_STEPS + steps))
+        steps += 1
+    rate = steps * training.feed.batch_size / (time.perf_counter() - started)
+    scorer = Scorer(job, data, training.device, training.dtype, limit=2 * training.feed.batch_size)
+    return ThroughputResult(rate, scorer.score(training.average.module).samples_per_s)

@@ -1,0 +1,35 @@
+"""How finished weights are kept, and under which conditions they came about. Needs torch; import it lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from sartor.evidence import Workspace
+from sartor.jobs import TrainJob
+from sartor.storage import write_bytes
+from sartor.types import Artifact
+
+
+def keep_weights(module: nn.Module, workspace: Workspace, scratch: Path) -> Artifact:
+    """Put a network's state into the object store as safetensors, one plain copy of every tensor."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
+    path = scratch / "weights.safetensors"
+    write_bytes(path, save(tensors))
+    return workspace.objects.take(path, format="safetensors", made_by="train")
+
+
+def conditions(device: torch.device, dtype: torch.dtype, job: TrainJob) -> Mapping[str, Any]:
+    """What the result depends on beside the job."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {
+        "device": name,
+        "precision": "bf16" if dtype == torch.bfloat16 else "fp32",
+        "threads": job.threads,
+        "torch": str(torch.__version__),
+    }
