@@ -1,1 +1,1 @@
-"""Answers over HTTP from a package."""
+"""Serve a package over HTTP: loopback only unless told otherwise, and then with a token."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -89,7 +89,7 @@ class Model:
         with self._one_at_a_time:
             return self._predictor.timed(raw)
 
-    def outputs(self, raws: list[bytes]) -> Any:
+    def outputs(self, raws: Sequence[bytes]) -> Any:
         """Probabilities (n, outputs) float32."""
         with self._one_at_a_time:
             return self._predictor.outputs(raws)

@@ -1,0 +1,48 @@
+"""``sartor serve``: a package over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    package: Annotated[str, typer.Argument(help="A package: its folder or .sartor file.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    token: Annotated[
+        str, typer.Option(envvar="SARTOR_TOKEN", help="What clients must send as Authorization: Bearer TOKEN.")
+    ] = "",
+    allow_host: Annotated[list[str] | None, typer.Option(help="A further name clients reach this server by.")] = None,
+    max_body_mb: Annotated[float, typer.Option(min=0.001, help="Largest request in MB.")] = 20.0,
+    max_waiting: Annotated[int, typer.Option(min=1, help="Requests held at once; more are turned away.")] = 16,
+    deadline_s: Annotated[float, typer.Option(min=0.1, help="Longest time to an answer in seconds.")] = 10.0,
+) -> int:
+    """Serve a package: a page to try it, POST /predict, and the Open Inference Protocol V2."""
+    from sartor.cli._console import EXIT_MET
+    from sartor.serve.server import serve
+    from sartor.serve.settings import Settings
+    from sartor.stages.package import facts, open_package
+
+    settings = Settings(
+        str(Path(package).resolve()),
+        host,
+        port,
+        token,
+        tuple(allow_host or ()),
+        int(max_body_mb * 1e6),
+        max_waiting,
+        deadline_s,
+    )
+    settings.check()
+    known = facts(open_package(package))
+    shown = f"[{host}]" if ":" in host else host
+    print(f"{known['name']}: {known['task']}, {known['labels']} labels, {known['runtime']} {known['precision']}")
+    print(f"  page       http://{shown}:{port}/")
+    print(f"  one file   curl --data-binary @image.jpg http://{shown}:{port}/predict")
+    print(f"  protocol   http://{shown}:{port}/v2/models/NAME/infer (Open Inference Protocol V2)")
+    print("  Ctrl-C stops it", flush=True)
+    serve(settings)
+    return EXIT_MET
