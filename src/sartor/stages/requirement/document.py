@@ -68,11 +68,11 @@ class Document:
                 self.problems.add(path, sentence)
                 return
             holder = inner
+        value = _cleaned(value, path, self.problems)
         if value is None:
             holder.pop(path[-1], None)
         else:
             holder[path[-1]] = value
-        _refuse_odd_values(value, path, self.problems)
 
 
 class _Unreadable(Exception):
@@ -87,7 +87,7 @@ def read_file(path: Path) -> Document:
     Raises:
         RequirementError: not there, not a file, too long, not UTF-8, or not YAML (with the line).
     """
-    name = str(path)
+    name = str(path) if str(path).isprintable() else shown(str(path))
     try:
         if path.is_dir():
             inside = sorted(file.name for file in path.iterdir() if file.suffix in (".yaml", ".yml", ".json"))
@@ -99,7 +99,7 @@ def read_file(path: Path) -> Document:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise RequirementError([f"it cannot be read ({reason})"], source=shown(name)) from error
+        raise RequirementError([f"it cannot be read ({reason})"], source=name) from error
     if len(content) > MAX_BYTES:
         raise RequirementError([f"it is longer than {MAX_BYTES:,} bytes; a requirement is a page of text"], source=name)
     try:
@@ -125,6 +125,7 @@ def read_text(text: str, *, source: str = "requirement", is_json: bool = False) 
             raise _Unreadable(1, f"it is longer than {MAX_BYTES:,} characters; a requirement is a page of text")
         if is_json:
             _check_json(text)
+        if is_json or text.lstrip().startswith("{"):
             text = text.replace("\t", " ")  # the YAML scanner takes no tabs; JSON strings cannot hold a raw one
         value = _Builder(text, problems).document()
     except _Unreadable as error:
@@ -133,8 +134,7 @@ def read_text(text: str, *, source: str = "requirement", is_json: bool = False) 
         raise RequirementError(['it is empty; it needs at least "task" and "data"'], source=source)
     if not isinstance(value, dict):
         raise RequirementError([f'it is {shown(value)}; it must be lines of "key: value"'], source=source)
-    _refuse_odd_values(value, (), problems)
-    return Document(value, Path.cwd(), "requirement", problems)
+    return Document(_cleaned(value, (), problems), Path.cwd(), "requirement", problems)
 
 
 def read_value(text: str) -> Any:
@@ -160,8 +160,7 @@ def from_mapping(mapping: Mapping[Any, Any]) -> Document:
         value = _plain(mapping, 0, counter)
     except ValueError as error:
         raise RequirementError([str(error)]) from error
-    _refuse_odd_values(value, (), problems)
-    return Document(value, Path.cwd(), "requirement", problems)
+    return Document(_cleaned(value, (), problems), Path.cwd(), "requirement", problems)
 
 
 def _plain(value: Any, depth: int, counter: Iterator[int]) -> Any:
@@ -182,20 +181,25 @@ def _plain(value: Any, depth: int, counter: Iterator[int]) -> Any:
     return f"<{type(value).__name__}>"
 
 
-def _refuse_odd_values(value: Any, path: KeyPath, problems: Problems) -> None:
-    """Numbers that are none, and text that cannot be written, are wrong wherever they stand."""
+def _cleaned(value: Any, path: KeyPath, problems: Problems) -> Any:
+    """Without numbers that are none and text that cannot be written, which are wrong wherever they stand."""
     if isinstance(value, dict):
+        cleaned = {}
         for key, item in value.items():
-            if "\0" in key or not _encodable(key):
+            if _writable(key):
+                cleaned[key] = _cleaned(item, (*path, key), problems)
+            else:
                 problems.add((*path, key), f"{dotted((*path, key))} holds a character that is no text")
-            _refuse_odd_values(item, (*path, key), problems)
-    elif isinstance(value, list):
-        for position, item in enumerate(value):
-            _refuse_odd_values(item, (*path, position), problems)
-    elif isinstance(value, (int, float)) and not _finite(value):
-        problems.add(path, f"{dotted(path)} is not a finite number; write an ordinary one")
-    elif isinstance(value, str) and ("\0" in value or not _encodable(value)):
+        return cleaned
+    if isinstance(value, list):
+        return [_cleaned(item, (*path, position), problems) for position, item in enumerate(value)]
+    if isinstance(value, str) and not _writable(value):
         problems.add(path, f"{dotted(path)} is {shown(value)}; it holds a character that is no text")
+        return None
+    if isinstance(value, (int, float)) and not _finite(value):
+        problems.add(path, f"{dotted(path)} is not a finite number; write an ordinary one")
+        return None
+    return value
 
 
 def _finite(value: float) -> bool:
@@ -205,12 +209,12 @@ def _finite(value: float) -> bool:
         return False
 
 
-def _encodable(text: str) -> bool:
+def _writable(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # half of a surrogate pair
         return False
-    return True
+    return "\0" not in text
 
 
 def _near_file(path: Path) -> str:

@@ -89,7 +89,7 @@ def parts_of(known: Mapping[str, Measurable], name: str) -> Mapping[str, Measura
 
 
 def read_limits(values: Mapping[str, Any], task: str, problems: Problems) -> tuple[Limit, ...]:
-    """Limits in the order of the file; what is wrong is noted."""
+    """Limits in the order of the file; what is wrong is noted. Without a task only costs can be checked."""
     known = measurables(task)
     limits: dict[tuple[str, str], Limit] = {}
     for name, parts in values.items():
@@ -97,7 +97,8 @@ def read_limits(values: Mapping[str, Any], task: str, problems: Problems) -> tup
         if problems.known(path) or parts is None:
             continue
         if name not in known:
-            problems.add(path, _unknown_metric(path, name, known, task))
+            if task:
+                problems.add(path, _unknown_metric(path, name, known, task))
             continue
         for limit in _limits_of(path, known[name], parts, parts_of(known, name), problems):
             twin = limits.setdefault((limit.metric, limit.bound), limit)
@@ -200,20 +201,27 @@ def _number(place: KeyPath, part: str, value: Any, measurable: Measurable, probl
 
 def read_objectives(values: Mapping[str, Any], task: str, problems: Problems) -> tuple[Objective, ...]:
     """Objectives in the order of the file; the task's first metric where there are none."""
-    known = {name: item for name, item in measurables(task).items() if item.role != "drop"}
+    known = dict(measurables(task))
     objectives = []
     for name, weight in values.items():
         path: KeyPath = ("objectives", name)
         if problems.known(path) or weight is None:
             continue
         if name not in known:
-            problems.add(path, _unknown_metric(path, name, known, task))
+            if task:
+                problems.add(path, _unknown_metric(path, name, known, task))
+        elif known[name].role == "drop":
+            problems.add(
+                path,
+                f"{dotted(path)} compares with the uncompressed parent, which an objective cannot weigh. "
+                f"Did you mean {known[name].of.name}?",
+            )
         elif isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight > 0:
             problems.add(
                 path, f"{dotted(path)} is {shown(weight)}; a weight must be a number greater than 0. Try: {name}: 1"
             )
         else:
             objectives.append(Objective(name, float(weight)))
-    if not objectives:
+    if task and not objectives:
         return (Objective(registry.get("tasks", task).metrics[0].name, 1.0),)
     return tuple(objectives)
