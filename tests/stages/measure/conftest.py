@@ -24,14 +24,12 @@ def picture(seed):
     return file.getvalue()
 
 
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory):
-    """(workspace, fingerprint) of 80 pictures in train, 100 in validation and 60 in test."""
+def prepare_pictures(root, counts):
+    """(workspace, fingerprint) of folders with so many pictures per class in each split."""
     from sartor.stages.data import prepare, stamp
 
-    root = tmp_path_factory.mktemp("measured")
     seed = 0
-    for split, each in (("train", 20), ("validation", 25), ("test", 15)):
+    for split, each in counts.items():
         for label in LABELS:
             folder = root / split / label
             folder.mkdir(parents=True)
@@ -42,6 +40,18 @@ def prepared(tmp_path_factory):
     workspace = Workspace(root / "workspace")
     card = prepare(PrepareJob(source, "image-classification", 0, stamp(source)), workspace).card
     return workspace, card.fingerprint
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """80 pictures in train, 100 in validation and 60 in test."""
+    return prepare_pictures(tmp_path_factory.mktemp("measured"), {"train": 20, "validation": 25, "test": 15})
+
+
+@pytest.fixture
+def own_prepared(tmp_path):
+    """The same, smaller, in ``tmp_path`` and for one test alone, which may break it."""
+    return prepare_pictures(tmp_path, {"train": 5, "validation": 5, "test": 5})
 
 
 @pytest.fixture
