@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from sartor import registry
 from sartor.codec import from_plain
@@ -22,17 +21,17 @@ def device_of(address: str, workspace: Workspace, tell: Tell = silent) -> Device
         DeviceError: no kind of device takes the address, or nothing is behind it.
     """
     for kind in registry.every("devices"):
-        if not kind.accepts(address):
-            continue
-        identify = getattr(kind, "identify", None)
-        return _kept(kind, workspace, tell) if identify else kind.profile(address)
+        if kind.accepts(address):
+            return _this_machine(workspace, tell) if address == "local" else kind.profile(address)
     raise DeviceError(f'target.device {address!r} is neither "local" nor the path of a profile (sartor device probe)')
 
 
-def _kept(kind: Any, workspace: Workspace, tell: Tell) -> Device:
-    path = workspace.root / "devices" / f"{kind.identify().id}.json"
+def _this_machine(workspace: Workspace, tell: Tell) -> Device:
+    from sartor.catalog.devices.local import identify, probe
+
+    path = workspace.root / "devices" / f"{identify().id}.json"
     if path.is_file():
         return from_plain(Device, json.loads(path.read_text()))  # type: ignore[no-any-return]
-    device: Device = kind.probe(tell)
+    device = probe(tell)
     write_json(workspace.root / "devices" / f"{device.id}.json", device)
     return device

@@ -21,6 +21,7 @@ from sartor.codec import digest, from_plain, to_plain
 from sartor.errors import StorageError, rebuild
 from sartor.evidence import Evidence, Workspace
 from sartor.progress import Tell, silent
+from sartor.stages.train.environment import training_environment
 from sartor.types import Refusal
 from sartor.worker import load_stage
 
@@ -37,16 +38,16 @@ def key_of(stage: str, job: object) -> str:
 
 
 class Executor:
-    """Runs one action at a time, each in a process that may crash without harm.
+    """Runs one action at a time in a process that may crash without harm.
 
-    Training gets a process of its own, with the allocator settings it wants; the other stages share one that is
-    replaced when it dies.
+    There are two: one for training, with the allocator settings it wants, and one for the other stages. Each starts
+    when it is first needed and is replaced when it dies.
     """
 
     def __init__(self, workspace: Workspace, evidence: Evidence, run: str, *, retry: bool = False) -> None:
         self.workspace, self.evidence, self.run = workspace, evidence, run
         self._retry = retry
-        self._shared: _Worker | None = None
+        self._workers: dict[str, _Worker] = {}
         self._tried: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -55,8 +56,8 @@ class Executor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._shared is not None:
-            self._shared.end()
+        for worker in self._workers.values():
+            worker.end()
 
     def find(self, stage: str, job: object) -> Outcome | None:
         """The outcome of a job that was done before, by this run or another."""
@@ -107,17 +108,11 @@ class Executor:
         return Outcome(key, from_plain(result_type, reply["result"]), None, seconds, False)
 
     def _attempt(self, stage: str, job: object, tell: Tell) -> dict[str, Any]:
-        if stage in ("train", "throughput"):
-            from sartor.stages.train.environment import training_environment
-
-            worker = _Worker(self.workspace, training_environment())
-            try:
-                return worker.run(stage, job, tell)
-            finally:
-                worker.end()
-        if self._shared is None or not self._shared.alive():
-            self._shared = _Worker(self.workspace, {})
-        return self._shared.run(stage, job, tell)
+        kind = "train" if stage in ("train", "throughput") else "other"
+        worker = self._workers.get(kind)
+        if worker is None or not worker.alive():
+            worker = self._workers[kind] = _Worker(self.workspace, training_environment() if kind == "train" else {})
+        return worker.run(stage, job, tell)
 
 
 class _Worker:

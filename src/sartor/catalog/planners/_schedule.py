@@ -24,6 +24,7 @@ class Effort:
     Args:
         probe_share: share of the budget that measuring untrained networks may take.
         probe_seconds: timed window per probe.
+        throughput_seconds: how long the training rate of a network is tried.
         bracket: networks that get a first short training.
         survivors: networks that get a long one.
         deployments: runtime and precision pairs evaluated per trained network.
@@ -31,15 +32,16 @@ class Effort:
 
     probe_share: float
     probe_seconds: float
+    throughput_seconds: float
     bracket: int
     survivors: int
     deployments: int
 
 
 EFFORTS = {
-    "quick": Effort(0.30, 0.5, 4, 1, 3),
-    "balanced": Effort(0.25, 0.8, 8, 2, 4),
-    "thorough": Effort(0.25, 1.5, 16, 4, 6),
+    "quick": Effort(0.30, 0.5, 1.0, 4, 1, 3),
+    "balanced": Effort(0.25, 0.8, 2.0, 8, 2, 4),
+    "thorough": Effort(0.25, 1.5, 3.0, 16, 4, 6),
 }
 
 

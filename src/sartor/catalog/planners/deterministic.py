@@ -31,7 +31,7 @@ RESERVE_SHARE = 0.12  # of the budget, kept for evaluation and confirmation
 FIRST_RUNG_SHARE = 0.25  # of the training time
 FEWEST_EPOCHS = 2.0  # a network that would see its data less often in its long training is not begun
 BASELINE_EPOCHS = 10.0
-START_S = 6.0  # a training process starts, loads and evaluates about so long
+START_S = 3.0  # a training process starts, loads and evaluates about so long
 Value = TypeVar("Value")
 Step = Generator[Action, Outcome, Value]
 
@@ -104,8 +104,25 @@ class _Course:
                     yield from self._evaluate(fastest.candidate, weights, "validation")
 
     def _train_by_halving(self, fitting: Sequence[Network]) -> Step[None]:
-        """A short training for a bracket of networks, a long one for the survivors."""
-        time = self.now.left_s() - self.requirement.budget.seconds * RESERVE_SHARE
+        """Train all of a bracket fully where there is time; else a short training each, a long one for survivors."""
+        bracket, rates = yield from self._bracket(fitting)
+        if not bracket:
+            return
+        plenty = sum(self._seconds(rates[n.id], enough_epochs(self.samples)) for n in bracket)
+        survivors = min(self.effort.survivors, len(bracket))
+        left = bracket
+        if len(bracket) > survivors and plenty > self._training_time():
+            left = yield from self._first_rung(bracket, rates, survivors)
+        for place, network in enumerate(left):
+            epochs = self._epochs(rates[network.id], self._training_time() / (len(left) - place))
+            if place and epochs < FEWEST_EPOCHS:
+                continue
+            weights = yield from self._train(network, epochs, floor=self._floor())
+            if weights:
+                yield from self._deploy(network, weights)
+
+    def _bracket(self, fitting: Sequence[Network]) -> Step[tuple[list[Network], dict[str, float]]]:
+        """Networks that get a first training, largest first, with the rate each trains at."""
         rates: dict[str, float] = {}
         bracket: list[Network] = []
         survivors = min(self.effort.survivors, len(fitting))
@@ -115,44 +132,33 @@ class _Course:
             rate = yield from self._rate(network)
             if rate is None:
                 continue
-            epochs = rate * (time * (1 - FIRST_RUNG_SHARE) / survivors) / self.samples
+            long = self._training_time() * (1 - FIRST_RUNG_SHARE) / survivors
+            epochs = max(0.0, long - START_S) * rate / self.samples
             if epochs < FEWEST_EPOCHS:
                 why = f"it would see the data {epochs:.1f} times within the budget; {FEWEST_EPOCHS:g} is the least"
                 self.now.stop(network.id, "TOO_LONG_TO_TRAIN", why)
                 continue
             rates[network.id] = rate
             bracket.append(network)
-        if not bracket:
-            return
-        left = list(bracket)
-        if len(bracket) > survivors:
-            share = (self.now.left_s() - self._reserve()) * FIRST_RUNG_SHARE / len(bracket)
-            left = yield from self._first_rung(bracket, rates, share, survivors)
-        for place, network in enumerate(left):
-            share = (self.now.left_s() - self._reserve()) / (len(left) - place)
-            epochs = self._epochs(rates[network.id], share)
-            if place and epochs < FEWEST_EPOCHS:
-                continue
-            weights = yield from self._train(network, epochs, floor=self._floor())
-            if weights:
-                yield from self._deploy(network, weights)
+        return bracket, rates
 
-    def _first_rung(
-        self, bracket: Sequence[Network], rates: dict[str, float], share: float, survivors: int
-    ) -> Step[list[Network]]:
+    def _first_rung(self, bracket: Sequence[Network], rates: dict[str, float], survivors: int) -> Step[list[Network]]:
+        """The same short time for each network; those that score best in it go on."""
         scores: dict[str, float] = {}
-        epochs: dict[str, float] = {}
-        for network in bracket:
-            epochs[network.id] = self._epochs(rates[network.id], share)
-            weights = yield from self._train(network, epochs[network.id], floor=0.0)
+        time = self._training_time() * FIRST_RUNG_SHARE
+        for place, network in enumerate(bracket):
+            epochs = max(1.0, self._epochs(rates[network.id], time / len(bracket)))
+            if place and self._seconds(rates[network.id], epochs) * (len(bracket) - place) > 2 * time:
+                self.now.stop(network.id, "NOT_TRIED", "the budget has no room for its first training")
+                continue
+            weights = yield from self._train(network, epochs, floor=0.0)
             if weights:
                 scores[network.id] = self._score(network, weights)
         ranked = sorted((n for n in bracket if n.id in scores), key=lambda n: (-scores[n.id], self._size(n), n.id))
         for network in ranked[survivors:]:
             best = ranked[0]
             why = (
-                f"{scores[network.id]:.3f} after {epochs[network.id]:g} epochs; {best.id} reached "
-                f"{scores[best.id]:.3f} in the same time"
+                f"{scores[network.id]:.3f} after a short training; {best.id} reached {scores[best.id]:.3f} in that time"
             )
             self.now.stop(network.id, "HALVED", why)
         return ranked[:survivors]
@@ -164,7 +170,7 @@ class _Course:
             for r in self.now.records()
             if not r.notes.get("baseline") and (latency := _value(r, "latency_p95_ms"))
         ]
-        time = min(self.now.left_s() - self._reserve(), 0.3 * self.requirement.budget.seconds, 150.0)
+        time = min(self._training_time(), 0.3 * self.requirement.budget.seconds, 150.0)
         if not probed or time < START_S:
             return
         fastest = min(latency for latency, _ in probed)
@@ -182,9 +188,17 @@ class _Course:
         known = self.now.trained(network.id)
         if known:
             return known[-1][1].samples_per_s
-        job = ThroughputJob(self._train_job(network, 1.0, floor=0.0), seconds=2.0)
+        job = ThroughputJob(self._train_job(network, 1.0, floor=0.0), self.effort.throughput_seconds)
         outcome = yield Action("throughput", job, network.id, "train")
         return None if outcome.refusal else float(outcome.result.samples_per_s)
+
+    def _training_time(self) -> float:
+        """Seconds left for training: the budget less the reserve for evaluation and confirmation."""
+        return self.now.left_s() - self._reserve()
+
+    def _seconds(self, rate: float, epochs: float) -> float:
+        """How long a training takes, start and evaluation included."""
+        return START_S + epochs * self.samples / rate / 0.85
 
     def _epochs(self, rate: float, seconds: float) -> float:
         """Epochs that fit into a time, with room for start and evaluation."""
