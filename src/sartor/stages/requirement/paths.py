@@ -30,7 +30,7 @@ def read_path(path: KeyPath, written: str, folder: Path, problems: Problems, *, 
             problems.add(path, f"{dotted(path)} is {shown(written)}; it must be hub:owner/name")
         return written
     try:
-        place = (folder / Path(written).expanduser()).absolute()
+        place = _tidied((folder / Path(written).expanduser()).absolute())
         found = not must_exist or place.exists() or _matches(place)
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -38,7 +38,7 @@ def read_path(path: KeyPath, written: str, folder: Path, problems: Problems, *, 
         return ""
     if not found:
         problems.add(path, f"{dotted(path)} {shown(written)} does not exist.{_nearest_path(written, folder)}")
-    return str(_tidied(place))
+    return str(place)
 
 
 def read_device(path: KeyPath, written: str, folder: Path, problems: Problems, *, must_exist: bool = True) -> str:
@@ -75,8 +75,8 @@ def _nearest_path(written: str, folder: Path) -> str:
     """A hint: the written path with its first missing part replaced by the nearest name beside it."""
     parts = Path(written).expanduser().parts
     for position, part in enumerate(parts):
-        here = folder.joinpath(*parts[:position])
-        if (here / part).exists():
+        here = _tidied(folder.joinpath(*parts[:position]))
+        if part == ".." or (here / part).exists():
             continue
         if not here.is_dir():
             return f" {here} is not a folder."
@@ -84,7 +84,7 @@ def _nearest_path(written: str, folder: Path) -> str:
         if near is None:
             return f" There is no {shown(part)} in {here}."
         better = Path(*parts[:position], near, *parts[position + 1 :])
-        if not (folder / better).exists():
+        if not _tidied(folder / better).exists():
             better = Path(*parts[:position], near)
         return f" Did you mean {better}?"
     return ""

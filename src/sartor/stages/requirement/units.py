@@ -37,7 +37,7 @@ WORDS = {"ms": "milliseconds", "MB": "megabytes (10^6 bytes)", "1/s": "answers p
 EXAMPLES = {"ms": "20", "MB": "5", "1/s": "100", "": "0.9"}
 
 NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
-_QUANTITY = re.compile(rf"\s*({NUMBER})\s*(\S[^\d]*)?", re.ASCII)
+_QUANTITY = re.compile(rf"\s*({NUMBER})\s*((?:1/)?[^\s\d][^\d]*)?", re.ASCII)
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-z]+)\s*", re.ASCII)
 _DURATION_S = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),

@@ -1,0 +1,1 @@
+"""A model family for Sartor that looks at mean colours only."""
