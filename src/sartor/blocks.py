@@ -21,6 +21,11 @@ _OPPONENT_COLOURS = (
 )
 
 
+NORM_EPS = 1e-3
+"""Of batch norms. A channel that carries nothing (a chroma filter on grey images) has a variance near 0 and is scaled
+by 1/sqrt(eps): with the usual 1e-5 the rounding of bf16 becomes its signal, and the same weights fail in fp32."""
+
+
 class ConvNorm(nn.Sequential):
     """Convolution, batch norm and, where asked for, ReLU and max pooling; the spatial size is kept before pooling.
 
@@ -47,7 +52,7 @@ class ConvNorm(nn.Sequential):
         parts["conv"] = nn.Conv2d(
             inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
         )
-        parts["norm"] = nn.BatchNorm2d(outputs)
+        parts["norm"] = nn.BatchNorm2d(outputs, eps=NORM_EPS)
         if pool > 1:
             parts["pool"] = nn.MaxPool2d(pool)
         if active:

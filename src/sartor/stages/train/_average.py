@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Average:
@@ -27,3 +28,25 @@ class Average:
                 own.lerp_(new, share)
             else:
                 own.copy_(new)
+
+
+@torch.no_grad()
+def recalibrate_norms(module: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the statistics of batch norms to their mean over batches, in the precision that ships (fp32).
+
+    Training collects them in bf16 from weights that still move. Source: Wu and Johnson 2021, "Rethinking Batch in
+    BatchNorm", arXiv:2105.07576, section 3 (PreciseBN).
+    """
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean over the batches
+        norm.train()
+    for batch in batches:
+        module(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

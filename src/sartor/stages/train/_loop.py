@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sartor.jobs import ThroughputResult, TrainJob, TrainResult
 from sartor.prepared import PreparedData
 from sartor.progress import Tell
 from sartor.stages.train import _checkpoints
-from sartor.stages.train._average import Average
+from sartor.stages.train._average import Average, recalibrate_norms
 from sartor.stages.train._feed import Feed
 from sartor.stages.train._machine import settle, training_device, training_dtype
 from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
@@ -34,6 +35,7 @@ _CHECKPOINT_SHARE = 0.02  # of the time, at most, where checkpoints are large
 _TELL_EVERY_S = 1.0
 _EVALUATIONS = 8
 _PROBE_WARMUP_STEPS = 2
+_RECALIBRATION_SAMPLES = 4096
 
 
 @dataclass
@@ -118,7 +120,9 @@ def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scr
     stopped = _run(training, scorer, progress, scratch, tell)
     if stopped == "DIVERGED":
         _return_to_sound(training, scratch)
-    score = next((row.score for row in reversed(progress.curve) if row.score is not None), 0.0)
+    else:
+        recalibrate_norms(training.average.module, _sample_batches(training))
+    score = _final_score(training, job, data, progress)
     weights = keep_weights(training.average.module, workspace, scratch)
     _checkpoints.drop_checkpoints(scratch)
     return TrainResult(
@@ -130,6 +134,25 @@ def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scr
         stopped=stopped,
         conditions=conditions(training.device, training.dtype, job),
     )
+
+
+def _sample_batches(training: Training) -> Iterator[Tensor]:
+    """Normalised training batches, without augmentation, about ``_RECALIBRATION_SAMPLES`` in all."""
+    count = max(1, min(training.feed.steps_per_epoch, _RECALIBRATION_SAMPLES // training.feed.batch_size))
+    for step in range(count):
+        inputs, _ = training.feed.batch(step)
+        yield training.task.normalise(inputs, training._statistics).contiguous(memory_format=torch.channels_last)
+
+
+def _final_score(training: Training, job: TrainJob, data: PreparedData, progress: Progress) -> float:
+    """The score of what is kept, in fp32 as it is exported; the last row of the curve holds it."""
+    try:
+        score = Scorer(job, data, training.device, torch.float32).score(training.average.module).value
+    except Unsupported:
+        score = 0.0
+    if progress.curve:
+        progress.curve[-1] = replace(progress.curve[-1], score=score)
+    return score
 
 
 def _run(training: Training, scorer: Scorer, progress: Progress, scratch: Path, tell: Tell) -> str:
