@@ -166,6 +166,9 @@ class Compressor(Protocol):
     extra: str
     provenance: Provenance
 
+    def options(self, device: Device) -> Options:
+        """Options that suit a device (its instruction sets); what ``CompressJob.options`` should hold."""
+
     def apply(self, source: Path, target: Path, calibration: Array, options: Options, seed: int) -> None:
         """Read ``source``, write ``target``. ``calibration`` is prepared input (n, …), batch axis first."""
 

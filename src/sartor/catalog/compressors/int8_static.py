@@ -86,7 +86,7 @@ class Int8Static:
     Source: Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342 (per-channel weights).
     """
 
-    name = "int8-static"
+    name: str
     accepts = frozenset({"onnx"})
     produces = "onnx"
     precision = "int8"

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sartor.errors import Unsupported
 from sartor.registry import register
 from sartor.types import Device, Options, Provenance
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class Uncompressed:
     """Hands the file on; the uncompressed parent that compressed children are compared with."""
 
-    name = "none"
+    name: str
     accepts = frozenset({"onnx", "torch"})
     produces = "onnx"
     precision = "fp32"
@@ -29,5 +30,11 @@ class Uncompressed:
         return {}
 
     def apply(self, source: Path, target: Path, calibration: Array, options: Options, seed: int) -> None:
-        """Copy the file byte for byte."""
+        """Copy the file byte for byte.
+
+        Raises:
+            Unsupported: ``BAD_OPTION``: any option at all.
+        """
+        if options:
+            raise Unsupported("BAD_OPTION", f"none has no option {next(iter(options))!r}; it has no options")
         shutil.copyfile(source, target)

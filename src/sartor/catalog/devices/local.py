@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from sartor import registry
 from sartor.catalog.devices import _machine
-from sartor.catalog.devices._file import read_profile, write_profile
 from sartor.codec import canonical_json, digest
 from sartor.errors import DeviceError, MissingExtra
 from sartor.progress import Tell, silent
@@ -36,8 +34,16 @@ class Local:
         return address == "local"
 
     def profile(self, address: str) -> Device:
-        """Probe this machine (about 10 s); :func:`profile_in` keeps the result."""
+        """Probe this machine (about 10 s)."""
         return probe()
+
+    def identify(self) -> Device:
+        """This machine without measured rates; see :func:`identify`."""
+        return identify()
+
+    def probe(self, tell: Tell = silent) -> Device:
+        """This machine measured; see :func:`probe`."""
+        return probe(tell)
 
 
 def identify() -> Device:
@@ -103,24 +109,6 @@ def probe(tell: Tell = silent) -> Device:
         runtimes=working,
         probed_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def profile_in(folder: Path, tell: Tell = silent) -> Device:
-    """The profile kept in a folder (``<id>.json``) if it is of this very machine, else a new probe, kept there.
-
-    Raises:
-        DeviceError: as :func:`probe`.
-        StorageError: the folder cannot be written.
-    """
-    path = folder / f"{identify().id}.json"
-    if path.is_file():
-        try:
-            return read_profile(path)
-        except DeviceError as error:
-            tell(f"probing again: {error}")
-    device = probe(tell)
-    write_profile(path, device)
-    return device
 
 
 def _installed_runtimes() -> dict[str, str]:

@@ -1,0 +1,125 @@
+"""Static cost against known answers."""
+
+import importlib
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sartor import registry
+from sartor.jobs import DescribeJob
+from sartor.stages.predict import describe
+from sartor.types import DataCard, Network, SplitCard
+
+module_under_test = importlib.import_module("sartor.stages.predict.describe")
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """Makes ``cost_of`` build what a test says."""
+
+    def use(build, input_size=(32, 32)):
+        family = type("Family", (), {"build": staticmethod(lambda network: build())})()
+        monkeypatch.setattr(module_under_test.registry, "get", lambda kind, name: family)
+        return module_under_test.cost_of(Network("test", "", {}, input_size, 10))
+
+    return use
+
+
+def test_a_convolution(built):
+    cost = built(lambda: nn.Conv2d(3, 16, 3, padding=1))
+    assert cost.operations == 2 * 32 * 32 * 16 * 3 * 9
+    assert cost.parameters == 16 * 27 + 16
+    assert cost.activation_bytes == 4 * 16 * 32 * 32
+    assert cost.layers == 1
+
+
+def test_a_depthwise_convolution(built):
+    cost = built(lambda: nn.Conv2d(3, 3, 3, groups=3, padding=1, bias=False))
+    assert cost.operations == 2 * 32 * 32 * 3 * 9
+
+
+def test_a_linear_layer_on_flat_pixels(built):
+    cost = built(lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10)), input_size=(8, 8))
+    assert cost.operations == 2 * 192 * 10
+    assert cost.parameters == 1930
+    assert cost.activation_bytes == 40  # flattening moves nothing
+
+
+def test_alexnet_first_layer_as_published(built):
+    """105,415,200 multiply-accumulates for 96 filters of 11×11, stride 4, on 227×227 (Krizhevsky et al. 2012)."""
+    cost = built(lambda: nn.Conv2d(3, 96, 11, stride=4), input_size=(227, 227))
+    assert cost.operations == 2 * 105_415_200
+    assert cost.parameters == 34_944
+
+
+class Attention(nn.Module):
+    def forward(self, x):
+        tokens = x.flatten(2).transpose(1, 2)[:, None]  # (1, 1, h*w, 3)
+        return functional.scaled_dot_product_attention(tokens, tokens, tokens)
+
+
+class ValueDependentAttention(Attention):
+    def __init__(self):
+        super().__init__()
+        torch.ones(1).item()  # has no meta form, so this is counted on the CPU
+
+
+@pytest.mark.parametrize("build", [Attention, ValueDependentAttention])
+def test_attention_counts_both_products_on_either_device(built, build):
+    cost = built(build, input_size=(8, 8))
+    assert cost.operations == 2 * (2 * 64 * 64 * 3)
+    assert cost.layers == 2
+
+
+def test_folded_statistics_are_not_parameters_but_stored_samples_are(built):
+    def build():
+        net = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8))
+        net.register_buffer("stored", torch.zeros(100, 5))
+        net.register_buffer("counter", torch.zeros(7, dtype=torch.int64))
+        return net
+
+    assert built(build).parameters == 24 + 16 + 500
+
+
+def test_in_place_and_fresh_writes_count_alike(built):
+    fresh = built(lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()))
+    in_place = built(lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True)))
+    assert fresh.activation_bytes == in_place.activation_bytes == 2 * 4 * 4 * 32 * 32
+
+
+def test_a_network_that_cannot_run_is_left_out_with_a_reason(monkeypatch):
+    def build(network):
+        return nn.Linear(7, 10) if network.variant == "bad" else nn.Conv2d(3, 4, 1)
+
+    family = type("Family", (), {"build": staticmethod(build)})()
+    monkeypatch.setattr(module_under_test.registry, "get", lambda kind, name: family)
+    told = []
+    networks = tuple(Network("test", variant, {}, (8, 8), 10) for variant in ("good", "bad", "fine"))
+    result = describe(DescribeJob(networks), None, lambda text, share=None: told.append(text))
+    assert [cost.network for cost in result.costs] == ["test-good", "test-fine"]
+    assert any("NO_COST" in text and "test-bad" in text for text in told)
+
+
+def catalogue():
+    card = DataCard("image-classification", "f", tuple("abcde"), {"train": SplitCard(500, {}, "")}, ())
+    for name in registry.names("models"):
+        family = registry.get("models", name)
+        for variant in family.variants(card, ((32, 32),), "balanced"):
+            yield Network(name, variant.name, dict(variant.options), tuple(variant.input_size), 5)
+
+
+def test_every_network_of_the_catalogue_has_a_cost():
+    networks = tuple(catalogue())
+    result = describe(DescribeJob(networks), None)
+    assert [cost.network for cost in result.costs] == [network.id for network in networks]
+    for cost in result.costs:
+        assert cost.parameters > 0
+        assert cost.operations >= 0
+
+
+def test_a_wider_net_of_a_family_costs_more():
+    costs = {cost.network: cost for cost in describe(DescribeJob(tuple(catalogue())), None).costs}
+    widths = [costs[name].operations for name in ("resnet9-xs", "resnet9-s", "resnet9-m") if name in costs]
+    assert widths == sorted(set(widths))
