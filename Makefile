@@ -48,10 +48,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 demo: $(VENV)/.demo  ## the main job on handwritten digits: requirement in, package out, one prediction
 	@$(BIN)/python $(DIGITS)/make_data.py
 	$(BIN)/sartor run $(DIGITS)/requirement.yaml
-	$(BIN)/sartor predict runs/digits/package $(DIGITS)/seven.png
-	@echo
-	@echo "Serve it      $(BIN)/sartor serve runs/digits/package"
-	@echo "Ask why       $(BIN)/sartor explain runs/digits"
+	@run=$$(dirname "$$(ls -dt runs/digits-*/package | head -n 1)") && echo "$(BIN)/sartor predict $$run/package $(DIGITS)/seven.png" && \
+	$(BIN)/sartor predict "$$run/package" $(DIGITS)/seven.png && echo && \
+	echo "Serve it      $(BIN)/sartor serve $$run/package" && \
+	echo "Ask why       $(BIN)/sartor explain $$run" && \
+	echo "Look at it    $$run/report.html"
 
 # ---------------------------------------------------------------------------------------------- development
 

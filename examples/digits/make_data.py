@@ -3,7 +3,7 @@
 Makes ``data/train/0..9``, ``data/test/0..9`` (every class split 80:20) and ``seven.png``, a picture of the test set
 to try the package on. Nothing is downloaded: the pictures come with scikit-learn. Run again, it does nothing.
 
-Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository (CC BY 4.0).
+Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI ML Repository (CC BY 4.0).
 """
 
 from __future__ import annotations
