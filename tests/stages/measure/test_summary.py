@@ -18,7 +18,7 @@ JOB = MeasureJob("artifact", PIPELINE, "data", "device", 0.95, 1.0)
 QUIET = {"foreign_cores": 0.05, "stolen_cores": 0.0, "share": 0.025}
 
 
-def observation(milliseconds, *, window=100, share=0.02, last_spread=0.01, peak=100_000_000, cold=500.0):
+def observation(milliseconds, *, window=100, share=0.02, last_spread=0.01, peak=100_000_000, cold=500.0, slowdown=1.0):
     timings = Timings()
     for value in milliseconds:
         timings.add((0, 0, round(value * 1e6), 0))
@@ -37,7 +37,7 @@ def observation(milliseconds, *, window=100, share=0.02, last_spread=0.01, peak=
         "effective_precision": "fp32",
         "runtime_version": "1",
     }
-    return Observation(timings, facts)
+    return Observation(timings, facts, slowdown)
 
 
 def measured(*observations, job=JOB):
@@ -84,6 +84,7 @@ def test_hull_over_processes_with_the_median_as_value():
     [
         ({"share": 0.4}, "others used 40%"),
         ({"last_spread": 0.3}, "windows differ by 30%"),
+        ({"slowdown": 1.7}, "the processor ran 1.70 times slower than usual"),
     ],
 )
 def test_noise_marks_times_but_not_memory_and_size(changes, words):
@@ -153,7 +154,7 @@ def test_timings_survive_the_file(tmp_path):
         for part in (timings.decode, timings.prepare, timings.model, timings.answer):
             part.tofile(file)
     timings.ends = [2, 5]
-    assert read_observation(tmp_path, {"ends": [2, 5]}).timings == timings
+    assert read_observation(tmp_path, {"ends": [2, 5]}, 1.0).timings == timings
 
 
 def test_load_is_what_others_took():

@@ -15,7 +15,7 @@ from sartor.metrics import Metric
 from sartor.progress import Tell, silent
 from sartor.stages.measure.staging import lay_out_package, pack_samples
 from sartor.stages.measure.summary import Observation
-from sartor.stages.measure.timing import observe
+from sartor.stages.measure.timing import PACES, Bench, observe
 from sartor.stages.measure.windows import NOISE_FLOOR
 from sartor.types import Measurement
 
@@ -50,12 +50,13 @@ def compare(job: CompareJob, workspace: Workspace, tell: Tell = silent) -> Compa
     folder = workspace.scratch(digest(job))
     try:
         places = pack_samples(folder / "samples.bin", job.data, workspace)
+        bench = Bench(folder, places, SECONDS, _ENOUGH_CALLS, job.device, workspace.root / PACES)
         seen: dict[str, list[Observation]] = {"A": [], "B": []}
         for turn, name in enumerate(_ORDER):
             side = job.ours if name == "A" else job.other
             tell("comparing side by side", turn / len(_ORDER))
             lay_out_package(folder / "package", side.artifact, side.pipeline, workspace)
-            seen[name].append(observe(folder, side.pipeline, places, SECONDS, _ENOUGH_CALLS))
+            seen[name].append(observe(bench, side.pipeline))
         return _result(job, seen["A"], seen["B"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)

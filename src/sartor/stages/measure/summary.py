@@ -13,6 +13,7 @@ from typing import Any
 from sartor.intervals import percentile
 from sartor.jobs import MeasureJob
 from sartor.metrics import COST_METRICS, Metric, index
+from sartor.stages.measure.pace import SLOWED
 from sartor.stages.measure.windows import DISAGREEMENT, Timings
 from sartor.types import Measurement
 
@@ -25,10 +26,16 @@ _PERCENTILES = {"latency_p50_ms": 0.50, "latency_p95_ms": 0.95, "latency_p99_ms"
 
 @dataclass(frozen=True)
 class Observation:
-    """What one fresh process showed. ``facts`` is its result as it wrote it."""
+    """What one fresh process showed.
+
+    Args:
+        facts: its result as it wrote it.
+        slowdown: the processor's pace against its usual one; 1.5 means half as slow again.
+    """
 
     timings: Timings
     facts: Mapping[str, Any]
+    slowdown: float = 1.0
 
     @property
     def noise(self) -> tuple[str, ...]:
@@ -39,19 +46,21 @@ class Observation:
             found.append(f"others used {share:.0%} of the processor cores")
         if self.facts["last_spread"] > DISAGREEMENT:
             found.append(f"the last windows differ by {self.facts['last_spread']:.0%}")
+        if self.slowdown > SLOWED:
+            found.append(f"the processor ran {self.slowdown:.2f} times slower than usual")
         totals = self.timings.totals()
         if max(totals) > max(_STALL_MS, _STALL_RATIO * median(totals)):
             found.append(f"the process stood still for {max(totals) / 1e3:.1f} s")
         return tuple(found)
 
 
-def read_observation(folder: Path, facts: Mapping[str, Any]) -> Observation:
+def read_observation(folder: Path, facts: Mapping[str, Any], slowdown: float) -> Observation:
     """The timings a child left in ``folder`` with the facts it reported."""
     values = array("d")
     values.frombytes((folder / "timings.f64").read_bytes())
     calls = len(values) // 4
     decode, prepare, model, answer = (values[start : start + calls] for start in range(0, 4 * calls, calls))
-    return Observation(Timings(decode, prepare, model, answer, list(facts["ends"])), facts)
+    return Observation(Timings(decode, prepare, model, answer, list(facts["ends"])), facts, slowdown)
 
 
 def calls_for_p99(confidence: float) -> int:
@@ -158,6 +167,7 @@ def _conditions(kept: Sequence[Observation], job: MeasureJob, *, dropped: int) -
         "foreign_load": max(fact["load"]["share"] for fact in facts),
         "foreign_load_at_start": max(fact["load_at_start"]["share"] for fact in facts),
         "steal": max(fact["load"]["stolen_cores"] for fact in facts),
+        "slowdown": max(observation.slowdown for observation in kept),
         "spread": max(fact["spread"] for fact in facts),
         "min_ms": min(min(calls) for calls in totals),
         "max_ms": max(max(calls) for calls in totals),

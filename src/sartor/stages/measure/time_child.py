@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from sartor.pipeline import Predictor
 from sartor.stages.measure.child import Say, answer, peak_memory_bytes
 from sartor.stages.measure.cpu_load import autogroups, load_between, read_cpu_times
+from sartor.stages.measure.pace import pace_ns
 from sartor.stages.measure.windows import Timings, run_windows, spread, warm_up
 
 _SHARE_OF_WARM_UP = 0.5  # of the seconds for the windows
@@ -42,14 +44,15 @@ def work(folder: Path, request: Mapping[str, Any], say: Say) -> Mapping[str, Any
     seconds, samples = request["seconds"], len(request["samples"]) // predictor.pipeline.batch
     warm_up_calls = warm_up(call, time.perf_counter, seconds * _SHARE_OF_WARM_UP)
     say("warm")
+    paces: list[int] = []
+
+    def between_windows() -> None:
+        say("window")
+        paces.append(pace_ns())
+
     before = read_cpu_times()
     timings = run_windows(
-        call,
-        time.perf_counter,
-        seconds,
-        samples=samples,
-        enough_calls=request["enough_calls"],
-        tick=lambda: say("window"),
+        call, time.perf_counter, seconds, samples=samples, enough_calls=request["enough_calls"], tick=between_windows
     )
     after = read_cpu_times()
     peak = peak_memory_bytes()
@@ -64,6 +67,7 @@ def work(folder: Path, request: Mapping[str, Any], say: Say) -> Mapping[str, Any
         "last_spread": spread(timings, samples, 3),
         "load_at_start": asdict(load_between(at_start, before, cores)),
         "load": asdict(load_between(before, after, cores)),
+        "pace_ns": fmean(paces),
         "autogroups": autogroups(),
         "peak_memory_bytes": peak,
         "runtime_version": predictor.session.version,
