@@ -100,7 +100,13 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
         files = {check_name(name, place): _entry(entry) for name, entry in body["files"].items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise damaged from None
-    if body["format"] != FORMAT or not isinstance(body["sartor"], str) or len(files) > MAX_FILES or NAME in files:
+    if (
+        type(body["format"]) is not int
+        or body["format"] != FORMAT
+        or not isinstance(body["sartor"], str)
+        or len(files) > MAX_FILES
+        or NAME in files
+    ):
         raise damaged
     refuse_clashes(files, place)
     return Manifest(hashlib.sha256(content).hexdigest(), body["sartor"], files)

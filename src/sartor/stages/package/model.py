@@ -28,19 +28,18 @@ class Model:
 
     Args:
         contents: an opened package.
+
+    Attributes:
+        labels: in output order.
     """
 
     def __init__(self, contents: Contents) -> None:
         from sartor.pipeline import Predictor
 
         self._contents = contents
+        self.labels = contents.labels
         self._predictor = Predictor(contents.folder)
         self._one_at_a_time = threading.Lock()  # one session; runtimes differ in what they allow
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels in output order."""
-        return self._contents.labels
 
     @property
     def card(self) -> str:

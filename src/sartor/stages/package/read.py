@@ -77,9 +77,13 @@ class Contents:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Labels in output order."""
-        labels: tuple[str, ...] = self._parsed(tuple[str, ...], "labels.json")
-        return labels
+        """Labels in output order, the same in both documents that hold them."""
+        labels = self._parsed(Any, "labels.json")
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise Refused(f"{self.place}: labels.json does not hold a list of labels")
+        if tuple(labels) != self.pipeline.labels:
+            raise Refused(f"{self.place}: labels.json and pipeline.json name different labels")
+        return tuple(labels)
 
     @cached_property
     def golden(self) -> tuple[golden.Pair, ...]:
