@@ -6,7 +6,7 @@ import math
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sartor.metrics import Metric
 from sartor.report.figures import duration, plain
@@ -16,6 +16,7 @@ MOST_CLASSES = 30
 """Rows of a confusion matrix that can still be read; beyond, those with most errors are shown."""
 MOST_POINTS = 60
 MOST_NAMES = 8
+PAUSE_S = 20.0
 RESOLUTION = 5e-4  # the smallest error a halving axis tells apart
 
 
@@ -145,8 +146,6 @@ def curves(
 
 def _spread_names(drawn: Sequence[Curve]) -> list[Curve]:
     """Give the best few (and the chosen) a name beside their end, moved apart so that names do not overlap."""
-    from dataclasses import replace
-
     gap = 6.5  # percent of the height that one line of text takes
     named = sorted(
         (curve for place, curve in enumerate(drawn) if place < MOST_NAMES or curve.chosen), key=lambda c: c.end[1]
@@ -188,7 +187,8 @@ class Lane:
 
 
 def lanes(steps: Sequence[Step]) -> tuple[Lane, ...]:
-    """A lane per action, in the order of their first step."""
+    """A lane per action, in the order of their first step; pauses of a continued run are left out."""
+    steps = without_pauses(steps)
     whole = max((step.started + step.seconds for step in steps), default=0.0) or 1.0
     total = sum(step.seconds for step in steps if not step.reused) or 1.0
     groups: dict[str, list[Step]] = defaultdict(list)
@@ -205,6 +205,17 @@ def lanes(steps: Sequence[Step]) -> tuple[Lane, ...]:
         time = duration(spent) if spent else "–"
         result.append(Lane(action, done, troubled, reused, 100 * spent / total, _lane_words(items), time))
     return tuple(result)
+
+
+def without_pauses(steps: Sequence[Step]) -> list[Step]:
+    """The steps in order, moved together wherever nothing was done for longer than ``PAUSE_S``."""
+    moved, end, pause = [], 0.0, 0.0
+    for step in sorted(steps, key=lambda item: item.started):
+        idle = step.started - end
+        pause += idle if idle > PAUSE_S else 0.0
+        end = max(end, step.started + step.seconds)
+        moved.append(replace(step, started=step.started - pause))
+    return moved
 
 
 def _block(step: Step, whole: float, fixed: float = 0.0) -> str:

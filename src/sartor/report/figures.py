@@ -29,12 +29,13 @@ def number(metric: Metric, value: float, places: int | None = None) -> str:
 
 def quantity(metric: Metric, value: float) -> str:
     """The value with its unit, e.g. ``0.213 ms``."""
-    return f"{number(metric, value)} {unit(metric)}".rstrip()
+    return number(metric, value) + unit(metric)
 
 
 def unit(metric: Metric) -> str:
-    """The unit as it stands after a number: ``/s`` for ``1/s``."""
-    return metric.unit.removeprefix("1") if metric.unit.startswith("1/") else metric.unit
+    """The unit as it stands after a number, with the space it needs: `` ms``, ``×``, ``/s`` for ``1/s``."""
+    name = metric.unit.removeprefix("1") if metric.unit.startswith("1/") else metric.unit
+    return name if name in ("", "×", "%") or name.startswith("/") else f" {name}"
 
 
 def interval(metric: Metric, measurement: Measurement) -> str:
@@ -47,7 +48,7 @@ def interval(metric: Metric, measurement: Measurement) -> str:
 
 def bound(metric: Metric, limit: Limit) -> str:
     """``≥ 0.97`` or ``≤ 1 ms``, with the digits the requirement gave."""
-    return f"{BOUND_SIGNS[limit.bound]} {plain(limit.value)} {unit(metric)}".rstrip()
+    return f"{BOUND_SIGNS[limit.bound]} {plain(limit.value)}{unit(metric)}"
 
 
 def plain(value: float) -> str:

@@ -114,12 +114,13 @@ def _margin(verdict: Verdict, metric: Metric) -> str:
 
 def _spare(metric: Metric, limit: Limit, spare: float) -> str:
     if metric.kind == "cost" and limit.value > 0:
-        return f"{spare / limit.value:.0%} to spare" if limit.bound == "max" else f"{spare / limit.value:.0%} above"
+        share = f"{100 * spare / limit.value:.0f} %"
+        return f"{share} to spare" if limit.bound == "max" else f"{share} above the limit"
     return f"{_difference(metric, limit, spare)} to spare"
 
 
 def _difference(metric: Metric, limit: Limit, difference: float) -> str:
-    text = f"{number(metric, difference)} {unit(metric)}".strip()
+    text = number(metric, difference) + unit(metric)
     if metric.kind == "cost" and limit.bound == "max" and limit.value > 0 and difference > limit.value:
         return f"{text} ({1 + difference / limit.value:,.1f}× the limit)"
     return text

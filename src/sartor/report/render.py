@@ -23,6 +23,8 @@ from sartor.stages.decide.judge import judge_all, known
 from sartor.types import Insight, Record, RunFile, Verdict
 
 SCRIPTS = ("base.js", "decide.js", "plot.js", "whatif.js", "tables.js")
+PARTS = ("decode", "prepare", "model", "answer")
+PRECISIONS = ("fp32", "bf16", "int8")
 STATUS_WORDS: Mapping[str, str] = {"met": "Met", "infeasible": "Infeasible", "inconclusive": "Inconclusive"}
 
 
@@ -67,7 +69,10 @@ def _environment() -> Environment:
 
 @cache
 def _text(name: str) -> str:
-    return (resources.files("sartor.report") / "page" / name).read_text(encoding="utf-8")
+    """A file of the page without indentation and comment lines (none of them holds text over several lines)."""
+    text = (resources.files("sartor.report") / "page" / name).read_text(encoding="utf-8")
+    lines = (line.strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 def _sentence(text: str) -> str:
@@ -80,8 +85,7 @@ def _view(run: RunFile) -> dict[str, Any]:
     """Everything the template shows, by name."""
     decision, metrics = run.decision, index(run.metrics)
     subject = _subject(run)
-    insight = run.insights.get(subject) or next(iter(run.insights.values()), None)
-    insight_of = subject if subject in run.insights else next(iter(run.insights), "")
+    insight = run.insights.get(subject)
     primary = next((metric for metric in run.metrics if metric.kind == "quality"), None)
     floor = next((x.value for x in run.requirement.limits if primary and x.metric == primary.name), None)
     network = next((r.candidate.network.id for r in run.records if r.candidate.id == subject), "")
@@ -104,13 +108,13 @@ def _view(run: RunFile) -> dict[str, Any]:
         "kinds": KINDS,
         "primary": primary,
         "insight": insight,
-        "insight_of": insight_of,
         "confusion": charts.confusion(insight, run.card.labels) if insight else None,
         "name_width": f"{min(16, max((charts.width(label) for label in run.card.labels), default=1)) + 1}ch",
         "classes": sorted(insight.per_class.items(), key=lambda item: item[1]) if insight else [],
         "parts": _parts(insight),
         "curves": charts.curves(run.curves, primary, network, floor) if primary else None,
         "lanes": charts.lanes(run.steps),
+        "splits": [(name, run.card.splits[name]) for name in words.in_order(run.card.splits, words.SPLITS)],
         "facts": _facts(run),
         "balance": _balance(run),
         "payload": Markup(payload(run)),  # noqa: S704
@@ -125,7 +129,7 @@ def _subject(run: RunFile) -> str:
         return decision.chosen or decision.next
     if decision.certificate and decision.certificate.relaxations:
         return decision.certificate.relaxations[0].candidate
-    return _open_candidate(run)
+    return _open_candidate(run) or _best_candidate(run)
 
 
 def _open_candidate(run: RunFile) -> str:
@@ -135,6 +139,12 @@ def _open_candidate(run: RunFile) -> str:
         if fate.verdicts == run.decision.verdicts:
             return fate.candidate
     return ""
+
+
+def _best_candidate(run: RunFile) -> str:
+    """The candidate that came nearest to the first binding limit."""
+    best = next(iter(run.decision.certificate.best.values()), None) if run.decision.certificate else None
+    return next((r.candidate.id for r in run.records if best is not None and best in r.measurements), "")
 
 
 def _verdicts(run: RunFile, subject: str) -> tuple[Verdict, ...]:
@@ -181,15 +191,17 @@ def _number(record: Record, name: str) -> dict[str, Any]:
 
 def _parts(insight: Insight | None) -> list[tuple[str, float, float]]:
     """Latency parts as (name, milliseconds, percent)."""
-    parts = dict(insight.latency_parts_ms) if insight else {}
+    parts = insight.latency_parts_ms if insight else {}
     total = sum(parts.values())
-    return [(name, value, 100 * value / total) for name, value in parts.items()] if total > 0 else []
+    names = words.in_order(parts, PARTS) if total > 0 else []
+    return [(name, parts[name], 100 * parts[name] / total) for name in names]
 
 
 def _facts(run: RunFile) -> dict[str, str]:
     """The machine in short lines."""
     device = run.device
-    rates = [f"{name} {ceiling.operations_per_s / 1e12:.3g}" for name, ceiling in device.ceilings.items()]
+    precisions = words.in_order(device.ceilings, PRECISIONS)
+    rates = [f"{name} {device.ceilings[name].operations_per_s / 1e12:.3g}" for name in precisions]
     facts = {
         "Name": device.name,
         "Cores": f"{device.cores}",
@@ -211,4 +223,4 @@ def _balance(run: RunFile) -> list[tuple[str, int, float]]:
     train = run.card.splits.get("train")
     counts = dict(train.classes) if train else {}
     most = max(counts.values(), default=0) or 1
-    return [(label, count, 100 * count / most) for label, count in counts.items()]
+    return [(label, counts[label], 100 * counts[label] / most) for label in words.in_order(counts, run.card.labels)]

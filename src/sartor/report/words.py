@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,6 +11,8 @@ from sartor.metrics import Metric, index
 from sartor.report.figures import bound, duration, interval, plain, quantity
 from sartor.types import Decision, Fate, Measurement, Record, Requirement, RunFile, Verdict
 
+WIDTH = 112
+SPLITS = ("train", "validation", "test")
 HEADINGS: Mapping[str, str] = {"met": "MET", "infeasible": "INFEASIBLE", "inconclusive": "INCONCLUSIVE"}
 
 
@@ -93,7 +96,7 @@ def decision_lines(run: RunFile, place: str) -> list[str]:
 def requirement_lines(run: RunFile) -> list[str]:
     """What was asked, of which data and which machine."""
     requirement, card, device = run.requirement, run.card, run.device
-    counts = ", ".join(f"{split.samples:,} {name}" for name, split in card.splits.items())
+    counts = ", ".join(f"{card.splits[name].samples:,} {name}" for name in in_order(card.splits, SPLITS))
     problems = sum(problem.count for problem in card.problems)
     return [
         f"Requirement   {requirement.task}, {len(card.labels)} classes, {asked_of(requirement)}",
@@ -101,6 +104,12 @@ def requirement_lines(run: RunFile) -> list[str]:
         f"Data          {counts}" + (f" · {problems:,} samples with problems" if problems else " · no problems found"),
         f"Machine       {device.name} · {device.cores} cores · {device.basis}",
     ]
+
+
+def in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    """Names as people expect them: those of ``order`` first, any others after (a file keeps keys sorted)."""
+    present = list(names)
+    return [name for name in order if name in present] + [name for name in present if name not in order]
 
 
 def asked_of(requirement: Requirement) -> str:
@@ -144,8 +153,8 @@ def next_lines(run: RunFile, place: str) -> list[str]:
         limit = run.requirement.limits[0]
         lines.append(f"sartor explain {place} {limit.key}={plain(limit.value)}     another limit, at once")
     if run.package:
-        lines.append(f"sartor verify {run.package}")
-    return _labelled("Next", lines)
+        lines += [f"sartor {verb} {place}/{run.package}{more}" for verb, more in (("predict", " IMAGE"), ("serve", ""))]
+    return _labelled("Next", lines, wrap=False)
 
 
 def candidate_lines(run: RunFile, candidate: str) -> list[str]:
@@ -255,7 +264,7 @@ def provenance(metric: Metric, measurement: Measurement | None, touched: int = 0
         parts.append(measurement.split)
     if measurement.basis != "measured":
         parts.append(measurement.basis)
-    if not measurement.trained:
+    elif not measurement.trained:
         parts.append("untrained weights")
     if measurement.noisy:
         parts.append("noisy machine")
@@ -280,8 +289,8 @@ def test_uses(run: RunFile) -> int:
 
 
 def run_seconds(run: RunFile) -> float:
-    """Wall time from the run's start to the end of its last step."""
-    return max((step.started + step.seconds for step in run.steps), default=0.0)
+    """Time the run worked: its own steps, without what it reused and without the pauses of a continued run."""
+    return sum(step.seconds for step in run.steps if not step.reused)
 
 
 def aligned(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
@@ -322,6 +331,7 @@ def _answer(decision: Decision) -> str:
     return HEADINGS[decision.status]
 
 
-def _labelled(label: str, lines: Sequence[str]) -> list[str]:
-    """Lines behind a label in the first column of 14 characters."""
-    return [f"{label if not row else '':<14}{line}" for row, line in enumerate(lines)]
+def _labelled(label: str, lines: Sequence[str], *, wrap: bool = True) -> list[str]:
+    """Lines behind a label in the first column of 14 characters; prose is wrapped, what can be typed is not."""
+    pieces = [piece for line in lines for piece in (textwrap.wrap(line, WIDTH - 14) if wrap else [line])]
+    return [f"{label if not row else '':<14}{piece}" for row, piece in enumerate(pieces)]

@@ -45,9 +45,9 @@ const grouped = (value, places) =>
   value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places });
 const number = (metric, value, places = decimals(metric, value)) => grouped(value, places);
 const unitOf = (metric) => run.units[metric.name] || "";
-const quantity = (metric, value) => `${number(metric, value)} ${unitOf(metric)}`.trim();
+const quantity = (metric, value) => number(metric, value) + unitOf(metric);
 const plain = (value) => (Math.abs(value) >= 1e-4 ? grouped(value, 6).replace(/\.?0+$/, "") : String(value));
-const bound = (limit) => `${limit.bound === "min" ? "≥" : "≤"} ${plain(limit.value)} ${unitOf(run.metric(limit.metric))}`.trim();
+const bound = (limit) => `${limit.bound === "min" ? "≥" : "≤"} ${plain(limit.value)}${unitOf(run.metric(limit.metric))}`;
 function interval(m) {
   if (m.low === m.value && m.high === m.value) return "";
   const places = decimals(m.metric, m.value);
@@ -58,7 +58,7 @@ function provenance(m) {
   if (m.n > 1) parts.push(`n=${m.n.toLocaleString("en-US")}`);
   if (m.split) parts.push(m.split);
   if (m.basis !== "measured") parts.push(m.basis);
-  if (!m.trained) parts.push("untrained weights");
+  else if (!m.trained) parts.push("untrained weights");
   if (m.noisy) parts.push("noisy machine");
   return parts.filter(Boolean).join(", ");
 }

@@ -177,7 +177,9 @@ const decide = (() => {
     }
     const fates = new Map(standings.map((s) => [s.candidate.id, { ...s, code: fate(s, chosen) }]));
     const status = chosen ? "met" : isInfeasible(standings, promising) ? "infeasible" : "inconclusive";
-    return { status, chosen: chosen ? chosen.id : "", next, fates, promising, nearest: chosen ? null : nearest(run, limits) };
+    const open = standings.filter((s) => s.code === "INCONCLUSIVE").map((s) => s.candidate);
+    const closest = status === "inconclusive" ? order(run, open.length ? open : promising)[0] : undefined;
+    return { status, chosen: chosen ? chosen.id : "", next, fates, closest: closest ? closest.id : "", nearest: chosen ? null : nearest(run, limits) };
   }
   function promisingOnes(run, standings) {
     const groups = new Map();

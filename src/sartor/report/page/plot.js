@@ -113,9 +113,10 @@ const plot = (() => {
       });
       svg.append(p.node);
     }
-    const chosen = points.find((p) => p.kind === "chosen");
-    if (chosen) nameTag(chosen, right);
-    state.spans = { x, y, whiskers };
+    const { chosen, next, closest, nearest } = state.decision;
+    const named = points.find((p) => p.candidate.id === (chosen || next || closest || nearest?.candidate.id));
+    if (named) nameTag(named, right);
+    state.spans = { x, y, whiskers, box: { left, right, top, bottom } };
     if (current) show(points.find((p) => p.candidate === current.candidate) || null, false);
     legend();
   }
@@ -140,9 +141,9 @@ const plot = (() => {
     g.append(element("line", { x1: box.left, x2: box.right, y1: floor, y2: floor, class: "axis" }));
     if (box.unknown) {
       g.append(element("line", { x1: box.left, x2: box.right, y1: box.bottom + 12, y2: box.bottom + 12, class: "grid" }));
-      g.append(element("text", { x: box.left + 6, y: floor - box.strip / 2 + 4, class: "faint" }, `${quality.title} unknown: not trained`));
+      ["not", "trained"].forEach((word, line) => g.append(element("text", { x: box.left - 6, y: floor - box.strip / 2 - 1 + 12 * line, "text-anchor": "end", class: "faint" }, word)));
     }
-    const title = `${box.metric.title}${unitOf(box.metric) ? ", " + unitOf(box.metric) : ""}, ${box.metric.direction === "lower" ? "← better" : "better →"}`;
+    const title = `${box.metric.title}${unitOf(box.metric) ? "," + unitOf(box.metric).replace(/^(?! )/, " ") : ""}, ${box.metric.direction === "lower" ? "← better" : "better →"}`;
     g.append(element("text", { x: box.right, y: box.height - 6, "text-anchor": "end", class: "title" }, title));
     g.append(element("text", { x: box.left + 6, y: box.top + 8, class: "title" }, `↑ ${quality.title}`));
     svg.append(g);
@@ -182,8 +183,9 @@ const plot = (() => {
   }
   function nameTag(p, right) {
     // Nothing measured is both cheaper and better than the front, so the name has room towards that corner.
-    const name = shown(p.candidate.id), end = p.left > 60 + name.length * 7.4;
-    svg.append(element("text", { x: Math.min(p.left + (end ? -10 : 10), right), y: Math.max(14, p.top - 13), class: "name-tag", "text-anchor": end ? "end" : "start" }, name));
+    const name = shown(p.candidate.id), length = name.length * 7.4, end = p.left > 60 + length;
+    const at = end ? p.left - 10 : Math.max(4, Math.min(p.left + 10, right - length));
+    svg.append(element("text", { x: at, y: Math.max(14, p.top - 13), class: "name-tag", "text-anchor": end ? "end" : "start" }, name));
   }
   function legend() {
     const present = new Map();
@@ -209,9 +211,11 @@ const plot = (() => {
     current = p;
     card.hidden = !p;
     if (!p) return;
-    const { x, y } = state.spans;
-    if (p.x.low > 0) layer.append(element("line", { x1: x(p.x.low), x2: x(p.x.high), y1: p.top, y2: p.top }));
-    if (p.y) layer.append(element("line", { x1: p.left, x2: p.left, y1: y(p.y.low), y2: y(p.y.high) }));
+    const { x, y, box } = state.spans;
+    const across = (value) => Math.min(box.right, Math.max(box.left, value > 0 ? x(value) : box.left));
+    const up = (value) => Math.min(box.bottom, Math.max(box.top, y(value)));
+    layer.append(element("line", { x1: across(p.x.low), x2: across(p.x.high), y1: p.top, y2: p.top }));
+    if (p.y) layer.append(element("line", { x1: p.left, x2: p.left, y1: up(p.y.low), y2: up(p.y.high) }));
     const parent = points.find((other) => other.candidate.id === p.candidate.parent);
     if (parent) layer.append(element("line", { x1: p.left, y1: p.top, x2: parent.left, y2: parent.top, class: "kin" }));
     card.replaceChildren(...describe(p));

@@ -31,7 +31,7 @@
     const apply = () => {
       let left = 0;
       for (const row of fates.tBodies[0].rows) {
-        const fits = (!codes.value || row.dataset.code === codes.value) && row.textContent.toLowerCase().includes(words.value.trim().toLowerCase());
+        const fits = (!codes.value || row.querySelector(".code").textContent === codes.value) && row.textContent.toLowerCase().includes(words.value.trim().toLowerCase());
         row.hidden = !fits;
         left += fits;
       }
@@ -59,16 +59,19 @@
         : cell("");
       return element("tr", { class: m.basis }, element("th", { scope: "row" }, capital(m.metric.title)),
         cell(quantity(m.metric, m.value), { class: "number" }), cell(interval(m), { class: "number" }), cell(m.n ? m.n.toLocaleString("en-US") : "", { class: "number" }),
-        cell(m.basis + (m.trained ? "" : ", untrained") + (m.noisy ? ", noisy" : "")), cell(m.split), cell(short(m.artifact), { class: "hash", title: m.artifact }), more);
+        cell(m.basis + (m.trained || m.basis !== "measured" ? "" : ", untrained") + (m.noisy ? ", noisy" : "")), cell(m.split), cell(short(m.artifact), { class: "hash", title: m.artifact }), more);
     });
     body.replaceChildren(...(rows.length ? rows : [element("tr", {}, element("td", { colspan: 8 }, "Nothing was measured or estimated."))]));
   }
-  const written = (value) => (typeof value === "object" && value !== null ? JSON.stringify(value) : String(value));
+  const written = (value) => {
+    if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(4)));
+    return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
+  };
   chooser.addEventListener("change", () => fill(chooser.value));
   document.addEventListener("candidate", (event) => fill(event.detail));
   fates?.addEventListener("click", (event) => {
-    const link = event.target.closest("a[data-candidate]");
-    if (link) fill(link.dataset.candidate);
+    const link = event.target.closest("a");
+    if (link) fill(link.closest("tr").dataset.id);
   });
   fill(chooser.dataset.first || run.candidates[0]?.id);
 

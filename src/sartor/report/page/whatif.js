@@ -82,11 +82,10 @@ const whatif = (() => {
     if (decision.next)
       return ["inconclusive", `${shown(decision.next)} leads, but has not been tested yet.`, "A run with these limits would score it on the test split and settle this."];
     if (decision.status === "inconclusive") {
-      const open = [...decision.fates.values()].filter((f) => f.code === "INCONCLUSIVE");
-      if (!open.length) return ["inconclusive", "Not settled: nothing that may fit has been trained.", "A run with these limits would train it."];
-      const doubt = open[0].verdicts.find((v) => v.outcome === "inconclusive" && v.measurement);
+      if (!decision.closest) return ["inconclusive", "Not settled: nothing that may fit has been trained.", "A run with these limits would train it."];
+      const doubt = decision.fates.get(decision.closest).verdicts.find((v) => v.outcome === "inconclusive" && v.measurement);
       const why = doubt ? `Its ${run.metric(doubt.limit.metric).title}, ${interval(doubt.measurement)}, straddles ${bound(doubt.limit)}.` : "";
-      return ["inconclusive", `Not settled: ${shown(open[0].candidate.id)} comes closest.`, why];
+      return ["inconclusive", `Not settled: ${shown(decision.closest)} comes closest.`, why];
     }
     const near = decision.nearest;
     if (!near) return ["infeasible", "Nothing meets these limits.", "No measured candidate shows what would do."];
@@ -108,7 +107,7 @@ const whatif = (() => {
       const decision = decide(run, active());
       const fates = Object.fromEntries([...decision.fates].map(([id, f]) => [id, f.code]));
       const near = decision.nearest && { candidate: decision.nearest.candidate.id, changes: Object.fromEntries(decision.nearest.changes.map((c) => [c.limit.key, c.value])) };
-      return { status: decision.status, chosen: decision.chosen, next: decision.next, fates, nearest: near };
+      return { status: decision.status, chosen: decision.chosen, next: decision.next, closest: decision.closest, fates, nearest: near };
     },
   };
 })();
