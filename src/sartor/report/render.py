@@ -63,6 +63,7 @@ def _environment() -> Environment:
         "file_size": figures.file_size,
         "kind": kind_of,
         "sentence": _sentence,
+        "tiny": _is_tiny,
     }
     return environment
 
@@ -79,6 +80,15 @@ def _sentence(text: str) -> str:
     """With a capital, unless the first word is a name (``resnet9-s``, ``knn``): those stay as they are typed."""
     first = text.split(" ")[0]
     return text[:1].upper() + text[1:] if first.isalpha() and not first.endswith("nn") else text
+
+
+def _is_tiny(thumbnail: str) -> bool:
+    """True for a PNG (base64) at most 40 pixels wide: it is shown larger, and its pixels should stay square."""
+    try:
+        head = base64.b64decode(thumbnail[:32])
+    except ValueError:
+        return False
+    return head.startswith(b"\x89PNG") and int.from_bytes(head[16:20], "big") <= 40
 
 
 def _view(run: RunFile) -> dict[str, Any]:

@@ -113,10 +113,11 @@ def in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
 
 
 def asked_of(requirement: Requirement) -> str:
-    """Where it must run: ``on local with 2 threads``."""
+    """Where it must run: ``on this machine with 2 threads``."""
     target = requirement.target
     threads = f"{target.threads} thread{'s' if target.threads != 1 else ''}"
-    return f"on {target.device} with {threads}" + (f", batch {target.batch}" if target.batch != 1 else "")
+    place = "this machine" if target.device == "local" else target.device
+    return f"on {place} with {threads}" + (f", batch {target.batch}" if target.batch != 1 else "")
 
 
 def limits_sentence(run: RunFile) -> str:
