@@ -77,7 +77,7 @@ def pipeline():
 
 @pytest.fixture
 def measure_job(prepared, model, pipeline):
-    def make(artifact=None, seconds=0.3, **changes):
+    def make(artifact=None, seconds=0.1, **changes):
         run = {key: changes.pop(key) for key in ("runtime", "precision", "threads", "batch") if key in changes}
         job = MeasureJob(artifact or model(), replace(pipeline, **run), prepared[1], "device", 0.95, seconds)
         return replace(job, **changes)

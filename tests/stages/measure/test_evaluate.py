@@ -18,6 +18,16 @@ from sartor.stages.measure import evaluate
 from sartor.stages.measure.quality import choose_samples, count_as_wrong, worst_class
 from sartor.testing.runtimes import write_example_onnx
 
+_done = {}
+
+
+def evaluated(job, prepared):
+    """The result of a job, run once for all tests here."""
+    key = digest(job)
+    if key not in _done:
+        _done[key] = evaluate(job, prepared[0])
+    return _done[key]
+
 
 def measured(result):
     return {measurement.metric.name: measurement for measurement in result.measurements}
@@ -42,7 +52,7 @@ def direct(prepared, model, pipeline, tmp_path):
 
 def test_scores_are_those_of_the_artifact(prepared, evaluate_job, direct):
     job = evaluate_job()
-    result = evaluate(job, prepared[0])
+    result = evaluated(job, prepared)
     truths = validation(prepared).truths
     outputs = outputs_of(result, prepared)
     assert outputs.dtype == np.float32
@@ -65,7 +75,7 @@ def test_scores_are_those_of_the_artifact(prepared, evaluate_job, direct):
 
 
 def test_worst_class_and_drop_of_a_root(prepared, evaluate_job):
-    result = evaluate(evaluate_job(), prepared[0])
+    result = evaluated(evaluate_job(), prepared)
     worst, drop = measured(result)["accuracy_per_class_min"], measured(result)["accuracy_drop"]
     assert worst.value == min(result.per_class.values())
     assert worst.low <= worst.value < worst.high
@@ -73,32 +83,32 @@ def test_worst_class_and_drop_of_a_root(prepared, evaluate_job):
 
 
 def test_drop_is_paired_with_the_parent(prepared, model, evaluate_job):
-    parent = evaluate(evaluate_job(), prepared[0])
-    same = measured(evaluate(evaluate_job(parent_outputs=parent.outputs), prepared[0]))["accuracy_drop"]
+    parent = evaluated(evaluate_job(), prepared)
+    same = measured(evaluated(evaluate_job(parent_outputs=parent.outputs), prepared))["accuracy_drop"]
     assert same.value == 0.0
     assert -0.02 < same.low < 0 < same.high < 0.02  # equal pairs are much narrower than unpaired samples
 
-    child = evaluate(evaluate_job(model(width=3), parent_outputs=parent.outputs), prepared[0])
+    child = evaluated(evaluate_job(model(width=3), parent_outputs=parent.outputs), prepared)
     drop = measured(child)["accuracy_drop"]
     assert drop.value == pytest.approx(measured(parent)["accuracy"].value - measured(child)["accuracy"].value)
     assert drop.low < drop.value < drop.high
 
 
 def test_parent_of_another_choice_is_an_error(prepared, evaluate_job):
-    parent = evaluate(evaluate_job(limit=10), prepared[0])
+    parent = evaluated(evaluate_job(limit=10), prepared)
     with pytest.raises(DataError, match="scored on 10 samples and this on 100"):
-        evaluate(evaluate_job(parent_outputs=parent.outputs), prepared[0])
+        evaluated(evaluate_job(parent_outputs=parent.outputs), prepared)
 
 
 def test_damaged_parent_outputs(prepared, evaluate_job, tmp_path):
     (tmp_path / "x.npy").write_bytes(b"no array")
     parent = prepared[0].objects.take(tmp_path / "x.npy", format="npy").sha256
     with pytest.raises(StorageError, match="is damaged"):
-        evaluate(evaluate_job(parent_outputs=parent), prepared[0])
+        evaluated(evaluate_job(parent_outputs=parent), prepared)
 
 
 def test_limit_is_a_fixed_choice(prepared, model, evaluate_job, direct):
-    result = evaluate(evaluate_job(limit=30), prepared[0])
+    result = evaluated(evaluate_job(limit=30), prepared)
     assert measured(result)["accuracy"].n == 30
     chosen = choose_samples(100, evaluate_job(limit=30))
     assert chosen == choose_samples(100, evaluate_job(model(width=5), limit=30, runtime="openvino"))
@@ -106,7 +116,7 @@ def test_limit_is_a_fixed_choice(prepared, model, evaluate_job, direct):
 
 
 def test_mistakes_are_the_most_confident_wrong_answers(prepared, evaluate_job, direct):
-    result = evaluate(evaluate_job(), prepared[0])
+    result = evaluated(evaluate_job(), prepared)
     truths, samples = validation(prepared).truths, validation(prepared)
     wrong = np.flatnonzero(direct.argmax(axis=1) != truths)
     assert len(result.mistakes) == min(24, len(wrong)) == 24
@@ -119,7 +129,7 @@ def test_mistakes_are_the_most_confident_wrong_answers(prepared, evaluate_job, d
 
 def test_both_runtimes_agree(prepared, evaluate_job):
     ort, openvino = (
-        outputs_of(evaluate(evaluate_job(runtime=runtime), prepared[0]), prepared)
+        outputs_of(evaluated(evaluate_job(runtime=runtime), prepared), prepared)
         for runtime in ("onnxruntime", "openvino")
     )
     np.testing.assert_allclose(ort, openvino, atol=1e-5)
