@@ -20,10 +20,12 @@ _OPPONENT_COLOURS = (
     (1 / math.sqrt(6), -2 / math.sqrt(6), 1 / math.sqrt(6)),  # green against magenta
 )
 
-
 NORM_EPS = 1e-3
 """Of batch norms. A channel that carries nothing (a chroma filter on grey images) has a variance near 0 and is scaled
 by 1/sqrt(eps): with the usual 1e-5 the rounding of bf16 becomes its signal, and the same weights fail in fp32."""
+
+DEAD_SHARE = 1e-3
+"""A filter whose output varies less than this share of the liveliest one's sees nothing."""
 
 
 class ConvNorm(nn.Sequential):
@@ -92,7 +94,35 @@ class PatchStem(nn.Sequential):
             count = len(basis)
             convolution.weight[:count] = basis
             convolution.weight[count : 2 * count] = -basis
-        super().__init__(OrderedDict([("conv", convolution), ("norm", nn.BatchNorm2d(outputs)), ("act", nn.ReLU())]))
+        super().__init__(
+            OrderedDict([("conv", convolution), ("norm", nn.BatchNorm2d(outputs, eps=NORM_EPS)), ("act", nn.ReLU())])
+        )
+
+
+@torch.no_grad()
+def revive_dead_filters(module: nn.Module, batch: Tensor) -> int:
+    """Start filters of patch stems anew, at random, that see nothing in a batch of data; returns how many.
+
+    A colour filter on grey images has no output but rounding noise, and every norm on the way would amplify it
+    towards a signal that differs between precisions and runtimes.
+
+    Args:
+        module: a network at its start; torch is seeded.
+        batch: normalised training samples (n, 3, h, w).
+    """
+    revived = 0
+    for stem in (part for part in module.modules() if isinstance(part, PatchStem)):
+        convolution = stem.get_submodule("conv")
+        assert isinstance(convolution, nn.Conv2d)
+        spread = convolution(batch).float().std(dim=(0, 2, 3))
+        dead = spread < DEAD_SHARE * spread.max()
+        count = int(dead.sum())
+        if count:
+            fresh = torch.randn(count, *convolution.weight.shape[1:])
+            norms = fresh.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+            convolution.weight[dead] = (fresh / norms).to(convolution.weight)
+            revived += count
+    return revived
 
 
 def patch_basis(side: int) -> Tensor:

@@ -83,10 +83,10 @@ class StorageError(SartorError):
 
 def rebuild(kind: str, message: str) -> SartorError:
     """An error as it was raised in another process, from its class name and its message."""
-    known = {plugin.__name__: plugin for plugin in (SartorError, *SartorError.__subclasses__())}
-    found = known.get(kind, SartorError)
-    error = found.__new__(found)
-    Exception.__init__(error, message)
+    kinds: list[type[SartorError]] = [SartorError, *SartorError.__subclasses__()]
+    found = next((known for known in kinds if known.__name__ == kind), SartorError)
+    error: SartorError = found.__new__(found)
+    error.args = (message,)
     return error
 
 

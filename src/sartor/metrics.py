@@ -35,8 +35,16 @@ class Metric:
 
     def format(self, value: float) -> str:
         """The value with its unit, to three significant digits."""
-        text = f"{value:.3f}" if self.bounded else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-        return f"{text} {self.unit}".rstrip()
+        return f"{self._number(value)} {self.unit}".rstrip()
+
+    def format_interval(self, value: float, low: float, high: float) -> str:
+        """The value with its unit, and its interval."""
+        return f"{self.format(value)} ({self._number(low)} … {self._number(high)})"
+
+    def _number(self, value: float) -> str:
+        if self.bounded:
+            return f"{value:.3f}"
+        return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 COST_METRICS: tuple[Metric, ...] = (

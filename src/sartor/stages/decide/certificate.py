@@ -74,8 +74,7 @@ def _binding_sentence(limit: Limit, best: Measurement | None, count: int, metric
     asked = f"{metric.title} {'≥' if limit.bound == 'min' else '≤'} {metric.format(limit.value)}"
     if best is None:
         return f"{asked}: none of {count} candidates can be that good by estimate; none was measured"
-    show = metric.format
-    reached = f"{show(best.value)} ({show(best.low)} … {show(best.high)})"
+    reached = metric.format_interval(best.value, best.low, best.high)
     return f"{asked}: the best of {count} candidates was measured at {reached}"
 
 

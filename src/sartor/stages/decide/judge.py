@@ -54,7 +54,7 @@ def judge(record: Record, limit: Limit, metrics: Mapping[str, Metric]) -> Verdic
     if measurement.basis != "measured" and outcome == "met":
         outcome = "inconclusive"
     show = measurement.metric.format
-    interval = f"{show(measurement.value)} ({show(measurement.low)} … {show(measurement.high)})"
+    interval = measurement.metric.format_interval(measurement.value, measurement.low, measurement.high)
     sign = "≥" if limit.bound == "min" else "≤"
     words = {
         "met": f"{title} {interval} meets {sign} {show(limit.value)}",

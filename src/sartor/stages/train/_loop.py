@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sartor import registry
+from sartor.blocks import revive_dead_filters
 from sartor.catalog.contracts import ModelFamily, Task
 from sartor.codec import from_plain, to_plain
 from sartor.errors import Unsupported
@@ -67,9 +68,10 @@ class Training:
         torch.manual_seed(job.seed)
         module = family.build(job.network)
         self.module: nn.Module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.feed = Feed(train.prepared(size), train.truths, job.recipe.batch_size, job.seed, self.device)
+        revive_dead_filters(self.module, self.task.normalise(self.feed.batch(0)[0], self._statistics))
         self.average = Average(self.module, job.recipe.ema_decay)
         self.optimizers = make_optimizers(self.module, job.recipe, self.dtype)
-        self.feed = Feed(train.prepared(size), train.truths, job.recipe.batch_size, job.seed, self.device)
         self.steps = max(1, round(job.recipe.epochs * self.feed.steps_per_epoch))
         self.learning_rate = 0.0
 
