@@ -8,7 +8,7 @@
         sources.json        per source: root folder, and the pack file in this folder that holds its bytes, if any
         <split>-truths.npy  int64 (n,)
         <split>-spans.npy   int64 (n, 3): source, offset in the pack or -1 (a file of its own), length in bytes
-        <split>-places.bin, <split>-ends.npy    names for people: UTF-8 text, and where each ends
+        <split>-places.bin, <split>-ends.npy    where each is (file, or table and row), and where its name ends
     cache/                  prepared arrays and statistics by input size
 """
 
@@ -109,10 +109,13 @@ class SampleSet:
 
     def place(self, index: int) -> str:
         """Where sample ``index`` comes from, in words people can follow (a file, or a table and its row)."""
+        return self._place_bytes(index).decode(errors="replace")
+
+    def _place_bytes(self, index: int) -> bytes:
         start = int(self._ends[index - 1]) if index else 0
         with (self._index / f"{self.name}-places.bin").open("rb") as file:
             file.seek(start)
-            return file.read(int(self._ends[index]) - start).decode()
+            return file.read(int(self._ends[index]) - start)
 
     def raw(self, index: int) -> bytes:
         """The bytes of one sample as they were found.
@@ -123,7 +126,7 @@ class SampleSet:
         source, offset, length = (int(value) for value in self._spans[index])
         if offset >= 0:
             return os.pread(self._pack(self._sources[source]["pack"]), length, offset)
-        path = Path(self._sources[source]["root"]) / self.place(index)
+        path = Path(self._sources[source]["root"]) / os.fsdecode(self._place_bytes(index))
         try:
             content = path.read_bytes()
         except OSError as error:

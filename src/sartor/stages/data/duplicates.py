@@ -13,8 +13,11 @@ from sartor.types import DataProblem
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-NEAR_BITS = 3
+NEAR_BITS = 6
 """Difference hashes at most this many bits apart are compared by their pixels."""
+
+NEAR_RATIO = 0.2
+"""Near copies differ by at most this share of their contrast (root mean squares, at 12 × 12 pixels)."""
 
 MOST_BUCKET, MOST_PAIRS = 60, 3000
 """Plain pictures share their hashes; buckets beyond this say nothing and are skipped, and so are further pairs."""
@@ -67,9 +70,9 @@ def conflicts(groups: Array, labels: Array, words: Sequence[str], place: Place) 
 
 
 def near_pairs(likeness: Array, splits: Array, groups: Array) -> Array:
-    """(m, 2) pairs of samples with hashes at most 3 bits apart and different content, pairs across splits first.
+    """(m, 2) pairs of samples with hashes at most 6 bits apart and different content, pairs across splits first.
 
-    Hashes that close agree in at least one of four 16-bit bands, so only samples that share a band are compared.
+    Only samples that agree in one of four 16-bit bands are compared: up to 3 bits that misses none, beyond some.
     """
     found: list[Array] = []
     for band in range(4):
@@ -98,6 +101,12 @@ def confirm_near(pairs: Array, same: Callable[[int, int], bool]) -> Array:
     return np.array(kept, np.int64).reshape(-1, 2)
 
 
+def differ_by(left: Array, right: Array) -> float:
+    """Root mean square difference of two small pictures as a share of their contrast (at least 8 grey levels)."""
+    contrast = max(8.0, float(np.sqrt(left.std() * right.std())))
+    return float(np.sqrt(((left - right) ** 2).mean())) / contrast
+
+
 def _safely(same: Callable[[int, int], bool], left: int, right: int) -> bool:
     try:
         return same(left, right)
@@ -105,10 +114,9 @@ def _safely(same: Callable[[int, int], bool], left: int, right: int) -> bool:
         return False
 
 
-def near_problems(pairs: Array, splits: Array, names: Sequence[str], place: Place, complete: bool) -> list[DataProblem]:
+def near_problems(pairs: Array, splits: Array, names: Sequence[str], place: Place) -> list[DataProblem]:
     """Near copies within and across splits, as a remark: they are kept everywhere."""
     problems = []
-    amount = "" if complete else "at least "
     across = splits[pairs[:, 0]] != splits[pairs[:, 1]]
     for chosen, code, what in (
         (pairs[across], "NEAR_LEAK", "look almost the same in two splits, so the score may be too good"),
@@ -119,6 +127,6 @@ def near_problems(pairs: Array, splits: Array, names: Sequence[str], place: Plac
                 f"{place(int(a))} ({names[splits[a]]}) ~ {place(int(b))} ({names[splits[b]]})"
                 for a, b in chosen[:EXAMPLES]
             )
-            sentence = f"{amount}{len(chosen)} pairs of samples {what}; look at them, they were kept"
+            sentence = f"at least {len(chosen)} pairs of samples {what}; look at them, they were kept"
             problems.append(DataProblem(code, "", len(chosen), sentence, examples))
     return problems

@@ -29,7 +29,9 @@ def read_folder(folder: Path, split: Split) -> Part:
         DataError: no class folders, no pictures, or a class folder without pictures (named).
     """
     classes = _subfolders(folder)
-    loose = [child.name for child in _files(folder) if Path(child.name).suffix.lower() in SUFFIXES]
+    loose = sorted(child.name for child in _files(folder) if Path(child.name).suffix.lower() in SUFFIXES)
+    if len(classes) == 1 and not loose and _subfolders(classes[0]) and not _holds_pictures(classes[0]):
+        raise DataError(f"{folder} holds the single folder {classes[0].name!r}. Did you mean {classes[0]}?")
     if not classes:
         what = f"{len(loose)} pictures lie in it directly" if loose else "it holds no folder"
         raise DataError(f"{folder}: {what}; put the pictures of each class into a folder named after the class")
@@ -62,6 +64,10 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _files(folder: Path) -> list[os.DirEntry[str]]:
     return [entry for entry in os.scandir(folder) if not entry.name.startswith(".") and not entry.is_dir()]
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(Path(child.name).suffix.lower() in SUFFIXES for child in _files(folder))
 
 
 def _pictures(folder: Path, ignored: list[str]) -> Iterator[Path]:

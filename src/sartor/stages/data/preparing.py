@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,13 +22,17 @@ from sartor.stages.data.scan import Seen, fault_problems, gather_facts, scan
 from sartor.stages.data.splits import ENOUGH_TEST, ENOUGH_VALIDATION, cut, share_for
 from sartor.stages.data.whole import REMOVED, SPLITS, TEST, TRAIN, VALIDATION, Whole
 from sartor.stages.data.write import fingerprint, split_cards, write_index
+from sartor.storage import telling_disk_errors
 from sartor.types import DataCard, DataProblem, DataSource
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SMALL_CLASS, IMBALANCE = 20, 10
 SURVEY_SAMPLES, SURVEY_SIDE = 2000, 32
-NEAR_SIDE, NEAR_LEVELS = 32, 6.0  # near copies: mean difference in grey levels at 32 × 32
+NEAR_SIDE, LEAST_SIDE = (
+    12,
+    16,
+)  # near copies are compared at 12 × 12; smaller than 16 all pictures of a class look alike
 
 
 def prepare(job: PrepareJob, workspace: Workspace, tell: Tell = silent) -> PrepareResult:
@@ -43,26 +46,24 @@ def prepare(job: PrepareJob, workspace: Workspace, tell: Tell = silent) -> Prepa
     """
     task: Task = registry.get("tasks", job.task)
     key = codec.digest(job)
-    scratch = workspace.scratch(key)
-    with alone(scratch / "prepare"):
-        folder = scratch / "prepare"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    with alone(workspace.root / "data" / f"prepare-{key[:16]}"):  # not in scratch, which is removed at the end
+        workspace.clear_scratch(key)  # what a kill has left
         try:
-            result = _prepare(job, task, folder, workspace, tell)
+            return _prepare(job, task, workspace.scratch(key) / "index", workspace, tell)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    workspace.clear_scratch(key)
-    return result
+            workspace.clear_scratch(key)
 
 
 def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, tell: Tell) -> PrepareResult:
     if task.reader != "images":
         raise DataError(f"task {job.task} asks for the reader {task.reader!r}, which stages.data does not have")
+    with telling_disk_errors(folder):
+        folder.mkdir()
     source, options = job.source, _options(job.source)
     all_seen: list[Seen] = []
     for number, part in enumerate(locate(source)):
-        seen = scan(part, task, folder, number, tell)
+        with telling_disk_errors(folder):
+            seen = scan(part, task, folder, number, tell)
         broken = [place for places in seen.faults.values() for place in places]
         refuse.refuse_broken(part.title, len(seen), broken, options["max_broken_share"])
         all_seen.append(seen)
@@ -79,11 +80,12 @@ def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, te
     problems += duplicates.conflicts(groups, whole.labels, whole.words, whole.place)
     for number, name in enumerate(SPLITS):
         problems += duplicates.copies_within(groups, whole.splits, number, name, whole.place)
-    problems += _near(whole, groups, task, tell)
+    facts = gather_facts(all_seen) | {"split": cuts}
+    if min(facts["sizes"]["median"]) >= LEAST_SIDE:
+        problems += _near(whole, groups, task)
 
     splits = split_cards(whole)
     problems += _balance(whole, all_seen)
-    facts = gather_facts(all_seen) | {"split": cuts}
     tell("looking at the data as a whole")
     facts |= dict(_survey(whole, task, facts, job.seed))
     card = DataCard(
@@ -166,7 +168,7 @@ def _contents(whole: Whole, groups: Array) -> dict[str, int]:
     return {word: counts.get(number, 0) for number, word in enumerate(whole.words)}
 
 
-def _near(whole: Whole, groups: Array, task: Task, tell: Tell) -> list[DataProblem]:
+def _near(whole: Whole, groups: Array, task: Task) -> list[DataProblem]:
     if len(whole.likeness) != len(whole):
         return []
     kept = np.flatnonzero(whole.splits != REMOVED)
@@ -176,7 +178,7 @@ def _near(whole: Whole, groups: Array, task: Task, tell: Tell) -> list[DataProbl
         return np.asarray(task.prepare(task.decode(whole.read(index)), (NEAR_SIDE, NEAR_SIDE))).astype(np.float32)
 
     def same(left: int, right: int) -> bool:
-        return bool(np.abs(small(left) - small(right)).mean() <= NEAR_LEVELS)
+        return duplicates.differ_by(small(left), small(right)) <= duplicates.NEAR_RATIO
 
     confirmed = duplicates.confirm_near(pairs, same)
     complete = len(pairs) <= duplicates.MOST_PAIRS

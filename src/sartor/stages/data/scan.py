@@ -8,7 +8,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +22,7 @@ from sartor.types import DataProblem
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-CHUNK = 16  # samples examined by one thread in one go
+CHUNK, CHUNK_BYTES = 16, 4 << 20  # samples examined by one thread in one go; less where they carry many bytes
 EXAMPLES = 5
 LARGEST_FILE = 512 << 20  # bytes; a bigger one is broken, not read
 
@@ -61,16 +60,19 @@ class Seen:
         return len(self.labels)
 
     def place(self, index: int) -> str:
-        """Name of sample ``index``."""
+        """Name of sample ``index``, for people."""
+        return shown(self._file(index))
+
+    def _file(self, index: int) -> str:
         with self.places.open("rb") as file:
             file.seek(self.ends[index])
-            return file.read(self.ends[index + 1] - self.ends[index]).decode()
+            return os.fsdecode(file.read(self.ends[index + 1] - self.ends[index]))
 
     def read(self, index: int) -> bytes:
         """Bytes of sample ``index``."""
         offset, length = self.spans[2 * index], self.spans[2 * index + 1]
         if offset < 0:
-            return (self.part.root / self.place(index)).read_bytes()
+            return (self.part.root / self._file(index)).read_bytes()
         with self.pack.open("rb") as file:
             file.seek(offset)
             return file.read(length)
@@ -84,33 +86,51 @@ def scan(part: Part, task: Task, folder: Path, number: int, tell: Tell) -> Seen:
     """
     seen = Seen(part, folder / f"pack-{number}.bin", folder / f"seen-{number}.bin")
     with seen.places.open("wb") as places, seen.pack.open("wb") as pack:
-        chunks = _chunks(part.samples)
+        chunks = chunked(part.samples)
         for chunk in in_order(
             lambda samples: [_examine(sample, part.root, task) for sample in samples], chunks, ahead=4
         ):
-            for sample, raw, outcome in chunk:
-                _note(seen, sample, raw, outcome, places, pack)
+            for examined in chunk:
+                _note(seen, examined, places, pack)
             tell(f"looking at {part.split} samples: {len(seen):,}")
         pack.flush()
         os.fsync(pack.fileno())
     return seen
 
 
-def _chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    stream = iter(samples)
-    while chunk := list(islice(stream, CHUNK)):
+def chunked(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Samples in lists short enough for several of them to be in memory at once."""
+    chunk: list[Sample] = []
+    held = 0
+    for sample in samples:
+        chunk.append(sample)
+        held += len(sample.raw or b"")
+        if len(chunk) == CHUNK or held > CHUNK_BYTES:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
         yield chunk
 
 
-def _examine(sample: Sample, root: Path, task: Task) -> tuple[Sample, bytes, Sighting | str]:
-    """The sample, its bytes, and what the task sees in it, or why it is broken."""
+@dataclass(frozen=True)
+class _Examined:
+    """A sample with what the task sees in it, or why it is broken. The bytes of a file are not held on to."""
+
+    sample: Sample
+    problem: str
+    sighting: Sighting | None = None
+    length: int = 0
+    sha256: bytes = b""
+
+
+def _examine(sample: Sample, root: Path, task: Task) -> _Examined:
     if sample.problem:
-        return sample, b"", sample.problem
+        return _Examined(sample, sample.problem)
     try:
         raw = sample.raw if sample.raw is not None else _read_file(root / sample.place)
-        return sample, raw, task.inspect(raw)
+        return _Examined(sample, "", task.inspect(raw), len(raw), hashlib.sha256(raw).digest())
     except DataError as error:
-        return sample, b"", str(error)
+        return _Examined(sample, str(error))
 
 
 def _read_file(path: Path) -> bytes:
@@ -124,30 +144,36 @@ def _read_file(path: Path) -> bytes:
         raise DataError(f"the file cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _note(seen: Seen, sample: Sample, raw: bytes, outcome: Sighting | str, places: IO[bytes], pack: IO[bytes]) -> None:
-    if isinstance(outcome, str):
-        code = "EMPTY" if outcome == "the file is empty" else "BROKEN"
-        seen.faults.setdefault(code, []).append(f"{sample.place}: {outcome}")
+def _note(seen: Seen, examined: _Examined, places: IO[bytes], pack: IO[bytes]) -> None:
+    sample, sighting = examined.sample, examined.sighting
+    if sighting is None:
+        code = "EMPTY" if examined.problem == "the file is empty" else "BROKEN"
+        seen.faults.setdefault(code, []).append(f"{shown(sample.place)}: {examined.problem}")
         return
     if sample.label is None:
-        seen.faults.setdefault("UNLABELLED", []).append(sample.place)
+        seen.faults.setdefault("UNLABELLED", []).append(shown(sample.place))
         return
-    seen.labels.append(seen.names.setdefault(sample.label, len(seen.names)))
-    seen.spans.extend((pack.tell() if sample.raw is not None else -1, len(raw)))
+    seen.labels.append(seen.names.setdefault(shown(sample.label), len(seen.names)))
+    seen.spans.extend((pack.tell() if sample.raw is not None else -1, examined.length))
     if sample.raw is not None:
-        pack.write(raw)
-    seen.content += bytes.fromhex(outcome.content)[:16]
-    seen.raw += hashlib.sha256(raw).digest()
-    if outcome.likeness is not None:
-        seen.likeness.append(outcome.likeness)
-    name = sample.place.encode(errors="surrogateescape")
+        pack.write(sample.raw)
+    seen.content += bytes.fromhex(sighting.content)[:16]
+    seen.raw += examined.sha256
+    if sighting.likeness is not None:
+        seen.likeness.append(sighting.likeness)
+    name = os.fsencode(sample.place)
     places.write(name)
     seen.ends.append(seen.ends[-1] + len(name))
-    for fact, value in outcome.facts.items():
+    for fact, value in sighting.facts.items():
         if isinstance(value, tuple):
             seen.tuples.setdefault(fact, array("q")).extend(value)
         else:
             seen.counted.setdefault(fact, Counter())[str(value)] += 1
+
+
+def shown(name: str) -> str:
+    """A file name as text that can be written anywhere: bytes that are not UTF-8 become a replacement sign."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 _ADVICE = {

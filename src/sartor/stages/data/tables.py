@@ -145,7 +145,7 @@ def _parquet(path: Path) -> Any:
     except ImportError:
         raise MissingExtra("reading Parquet", "parquet", "pyarrow") from None
     try:
-        return parquet.ParquetFile(path, pre_buffer=False)
+        return parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)  # else whole column chunks are read
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: it is not a readable Parquet file ({str(error)[:100]})") from error
 
@@ -155,10 +155,18 @@ def _parquet_rows(path: Path, chosen: tuple[str, str] | None) -> Iterator[Row]:
     import pyarrow
 
     try:
-        for batch in file.iter_batches(BATCH_ROWS, columns=list(chosen) if chosen else None, use_threads=False):
+        for batch in file.iter_batches(
+            _batch_rows(file.metadata), columns=list(chosen) if chosen else None, use_threads=False
+        ):
             yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: it is damaged and cannot be read to its end ({str(error)[:100]})") from error
+
+
+def _batch_rows(metadata: Any) -> int:
+    """Rows that hold about 8 MB together, by the average row."""
+    size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+    return max(1, min(BATCH_ROWS, (8 << 20) * int(metadata.num_rows) // max(int(size), 1)))
 
 
 def _class_names(path: Path, column: str) -> tuple[str, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sartor.stages.data.sample import natural_order
-from sartor.stages.data.scan import Seen
+from sartor.stages.data.scan import Seen, shown
 from sartor.types import Split
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -59,17 +58,14 @@ class Whole:
         part, inner = self.at(index)
         return self.parts[part].read(inner)
 
-    def title(self, split: Split) -> Path | str:
-        """Where a split came from."""
-        return next((seen.part.title for seen in self.parts if seen.part.split == split), "train")
-
 
 def _class_order(all_seen: Sequence[Seen]) -> tuple[str, ...]:
     """Labels that train holds, in the order the source declares, else in natural order."""
     train = [seen for seen in all_seen if seen.part.split == "train"]
     found = {label for seen in train for label in seen.names}
     declared = next((seen.part.names for seen in train if seen.part.names), ())
-    return tuple([word for word in declared if word in found] or natural_order(found))
+    known = [shown(word) for word in declared if shown(word) in found]
+    return tuple(known + natural_order(found - set(known)))
 
 
 def _numbered(seen: Seen, number: dict[str, int]) -> Array:
