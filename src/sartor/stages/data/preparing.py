@@ -29,10 +29,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SMALL_CLASS, IMBALANCE = 20, 10
 SURVEY_SAMPLES, SURVEY_SIDE = 2000, 32
-NEAR_SIDE, LEAST_SIDE = (
-    12,
-    16,
-)  # near copies are compared at 12 × 12; smaller than 16 all pictures of a class look alike
+NEAR_SIDE, LEAST_SIDE = 12, 16  # near copies are compared at 12 × 12; below 16 all pictures of a class look alike
 
 
 def prepare(job: PrepareJob, workspace: Workspace, tell: Tell = silent) -> PrepareResult:
@@ -181,8 +178,7 @@ def _near(whole: Whole, groups: Array, task: Task) -> list[DataProblem]:
         return duplicates.differ_by(small(left), small(right)) <= duplicates.NEAR_RATIO
 
     confirmed = duplicates.confirm_near(pairs, same)
-    complete = len(pairs) <= duplicates.MOST_PAIRS
-    return duplicates.near_problems(confirmed, whole.splits, SPLITS, whole.place, complete)
+    return duplicates.near_problems(confirmed, whole.splits, SPLITS, whole.place)
 
 
 def _balance(whole: Whole, all_seen: Sequence[Seen]) -> list[DataProblem]:
