@@ -130,8 +130,9 @@ class _Worker:
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._last_words: deque[str] = deque(maxlen=50)
-        threading.Thread(target=self._listen, daemon=True).start()
-        threading.Thread(target=self._overhear, daemon=True).start()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._listen, self._overhear)]
+        for thread in self._threads:
+            thread.start()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -181,6 +182,12 @@ class _Worker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        for thread in self._threads:
+            thread.join(timeout=5)  # they end with the pipes of the dead process
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with contextlib.suppress(OSError):  # what was not flushed to the dead goes nowhere
+                if pipe is not None:
+                    pipe.close()
 
 
 QUIET = {

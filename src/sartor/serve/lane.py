@@ -20,7 +20,7 @@ from sartor.errors import DataError
 from sartor.serve.guard import Problem
 
 _Answer = TypeVar("_Answer")
-_EXIT_HUNG = 70
+_EXIT_HUNG, _EXIT_ORPHANED = 70, 71
 
 
 class Lane:
@@ -86,10 +86,13 @@ class Lane:
         return since is not None and time.monotonic() - since > self.hang_s
 
     async def watch(self) -> None:
-        """End this process when a call hangs."""
+        """End this process when a call hangs, or when the process that watches over it is gone."""
+        parent = os.getppid()
         while True:
             await asyncio.sleep(min(1.0, self.hang_s / 2))
             if self.hung():
                 print(f"a call to the model did not end within {self.hang_s:g} s; restarting", file=sys.stderr)
                 sys.stderr.flush()
                 os._exit(_EXIT_HUNG)
+            if os.getppid() != parent:
+                os._exit(_EXIT_ORPHANED)

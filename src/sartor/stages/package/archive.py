@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from sartor.errors import Refused, SartorError
+from sartor.errors import Refused, SartorError, StorageError
 from sartor.stages.package import manifest as manifests
 from sartor.storage import CHUNK, telling_disk_errors, write_atomically
 
@@ -88,7 +88,10 @@ def pack(folder: Path, target: Path) -> None:
                         sink.write(chunk)
             sink.write(_directory(entries))
 
-    write_atomically(target, fill)
+    try:
+        write_atomically(target, fill)
+    except OSError as error:
+        raise StorageError(f"{target} cannot be written ({error.strerror}); choose another place") from None
 
 
 def unpack(archive_path: Path, folder: Path) -> None:

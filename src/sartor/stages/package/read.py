@@ -15,6 +15,7 @@ from sartor.codec import from_plain
 from sartor.errors import Refused, SartorError
 from sartor.stages.package import archive, golden
 from sartor.stages.package.manifest import Manifest, check_manifest
+from sartor.storage import telling_disk_errors
 from sartor.types import Package, Pipeline, Requirement, RunFile
 
 MAX_JSON_BYTES = 256 << 20
@@ -124,7 +125,8 @@ def open_package(path: Path | str) -> Contents:
         raise SartorError(f"{place} does not exist; give a package folder or a .sartor file")
     if place.is_dir():
         return Contents(place, place, check_manifest(place))
-    folder = Path(tempfile.mkdtemp(prefix="sartor-package-"))
+    with telling_disk_errors(Path(tempfile.gettempdir())):
+        folder = Path(tempfile.mkdtemp(prefix="sartor-package-"))
     try:
         archive.unpack(place, folder)
         contents = Contents(place, folder, _checked(place, folder))

@@ -1,0 +1,231 @@
+"""Verifying: integrity, golden pairs, limits then and now. The stand is replaced where speed would decide."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from sartor import verify as verifying
+from sartor.errors import DataError, Refused, Unsupported
+from sartor.jobs import MeasureResult
+from sartor.metrics import COST_METRICS, index
+from sartor.stages.package import manifest as manifests
+from sartor.testing.tiny_package import ACCURACY, LABELS, build_tiny_package, picture
+from sartor.types import DataCard, Limit, Measurement, SplitCard
+from sartor.verify import verify
+
+METRICS = index((*COST_METRICS, ACCURACY))
+
+
+class FakeStand:
+    """A stand whose numbers the test chooses."""
+
+    def __init__(self, *_, **__):
+        self.device = type("Device", (), {"id": "here", "name": "this machine"})()
+        self.sources = []
+
+    numbers: dict = {}  # noqa: RUF012
+    noisy = 0
+    test_fingerprint = "f" * 64
+    broken = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def take(self, path):
+        return type("Artifact", (), {"sha256": manifests._sha256_and_size(path.parent, path.name)[0]})()
+
+    def stand_in(self, raws, size):
+        assert raws
+        return "stand-in"
+
+    def prepare(self, source):
+        if self.broken:
+            raise DataError("the folder is empty")
+        split = SplitCard(30, {}, self.test_fingerprint)
+        return DataCard("image-classification", "e" * 64, LABELS, {"test": split}, ())
+
+    def prepare_labelled(self, address, labels, size):
+        return self.prepare(None)
+
+    def _made(self, name, artifact, split=""):
+        value, low, high = self.numbers[name]
+        return Measurement(METRICS[name], value, low, high, 9, "measured", 0.95, artifact, "here", split)
+
+    def measure(self, artifact, pipeline, data, *, seconds, processes):
+        noisy = type(self).noisy > 0
+        type(self).noisy -= 1
+        names = [name for name in self.numbers if name != "accuracy"]
+        return MeasureResult(tuple(replace(self._made(name, artifact), noisy=noisy) for name in names), {})
+
+    def evaluate(self, artifact, pipeline, card):
+        return (self._made("accuracy", artifact, "test"),)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("verify")
+    build_tiny_package(folder)
+    return folder / "package"
+
+
+@pytest.fixture
+def stand(monkeypatch):
+    class Stand(FakeStand):
+        numbers = {"latency_p95_ms": (1, 0.9, 1.1), "size_mb": (0.1, 0.1, 0.1), "accuracy": (0.95, 0.93, 0.97)}  # noqa: RUF012
+
+    monkeypatch.setattr(verifying, "Stand", Stand)
+    return Stand
+
+
+def outcomes(result):
+    return {check.limit.metric: check.outcome for check in result.limits}
+
+
+def test_everything_holds(made, stand):
+    result = verify(made, data="somewhere")
+    assert result.status == "met"
+    assert set(outcomes(result).values()) == {"met"}
+    assert result.golden.matched == result.golden.total == 6
+    assert result.device_now == "here"
+    assert result.device_then != "here"
+    accuracy = result.limits[0]
+    assert (accuracy.then.value, accuracy.now.value) == (pytest.approx(0.945), 0.95)
+
+
+@pytest.mark.parametrize(
+    ("metric", "interval", "outcome", "status"),
+    [
+        ("latency_p95_ms", (600, 550, 700), "missed", "regression"),
+        ("latency_p95_ms", (490, 450, 520), "inconclusive", "inconclusive"),
+        ("accuracy", (0.8, 0.75, 0.85), "missed", "regression"),
+        ("size_mb", (2, 2, 2), "missed", "regression"),
+    ],
+)
+def test_a_limit_that_no_longer_holds(made, stand, metric, interval, outcome, status):
+    stand.numbers = {**stand.numbers, metric: interval}
+    result = verify(made, data="somewhere")
+    assert outcomes(result)[metric] == outcome
+    assert result.status == status
+
+
+def test_a_busy_machine_is_asked_again_and_then_decides_nothing(made, stand):
+    stand.noisy = 2
+    assert verify(made, data="somewhere").status == "met"
+    stand.noisy = 99
+    result = verify(made, data="somewhere")
+    assert result.status == "inconclusive"
+    assert 99 - stand.noisy == verifying.ATTEMPTS
+
+
+def test_without_data_quality_is_not_remeasured_and_said_so(made, stand):
+    result = verify(made)
+    assert outcomes(result) == {"accuracy": "not re-measured", "latency_p95_ms": "met", "size_mb": "met"}
+    assert result.status == "met"
+    assert "not on this machine" in result.data
+    assert "golden inputs" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({}, "recorded test data (30"), ({"test_fingerprint": "0"}, "has changed"), ({"broken": True}, "folder is empty")],
+)
+def test_the_recorded_data_counts_only_while_it_is_the_same(tmp_path, stand, change, word):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    build_tiny_package(tmp_path, data=str(tmp_path))
+    for name, value in change.items():
+        setattr(stand, name, value)
+    result = verify(tmp_path / "package")
+    assert word in result.data
+    assert outcomes(result)["accuracy"] == ("not re-measured" if change else "met")
+
+
+def test_data_given_by_hand_must_be_usable(made, stand):
+    stand.broken = True
+    with pytest.raises(DataError, match="empty"):
+        verify(made, data="somewhere")
+
+
+def test_a_drop_against_the_parent_cannot_be_remeasured(tmp_path, stand):
+    from sartor.metrics import quality_derivatives
+    from sartor.testing import tiny_package as tiny
+
+    drop = quality_derivatives(ACCURACY)[1]
+    limit = Limit(drop.name, "max", 0.01, "limits.accuracy.max_drop")
+    model = tiny.write_colour_model(tmp_path / "made.onnx")
+    run = tiny.tiny_run(model)
+    requirement = replace(run.requirement, limits=(*run.requirement.limits, limit))
+    run = replace(run, requirement=requirement, metrics=(*run.metrics, drop))
+    from sartor.stages.package import build_package
+
+    build_package(run, model, tiny.tiny_pipeline(), [picture("red")], tmp_path / "package")
+    result = verify(tmp_path / "package", data="somewhere")
+    assert outcomes(result)[drop.name] == "not re-measured"
+    assert "uncompressed parent" in result.limits[-1].sentence
+
+
+def forged(made, target, name, change):
+    shutil.copytree(made, target)
+    body = json.loads((target / name).read_text())
+    change(body)
+    (target / name).write_text(json.dumps(body))
+    (target / "MANIFEST.json").unlink()
+    manifests.write_manifest(target, "0.1.0")
+    return target
+
+
+def test_other_golden_answers_are_a_regression(made, stand, tmp_path):
+    package = forged(made, tmp_path / "p", "golden/golden.json", lambda body: body[0].update(outputs=[0.1, 0.8, 0.1]))
+    result = verify(package, data="somewhere")
+    assert result.status == "regression"
+    assert result.golden.matched == 5
+    assert "expected red" in result.golden.mismatches[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("requirement.json", lambda body: body["limits"].pop()),
+        ("requirement.json", lambda body: body["limits"][1].update(value=9e9)),
+        ("decision.json", lambda body: body["decision"].update(status="infeasible")),
+        ("decision.json", lambda body: body["records"][0]["artifact"].update(sha256="0" * 64)),
+        ("golden/golden.json", lambda body: body[0].update(input="../../secret")),
+    ],
+)
+def test_documents_that_contradict_each_other_are_refused(made, stand, tmp_path, name, change):
+    package = forged(made, tmp_path / "p", name, change)
+    with pytest.raises(Refused):
+        verify(package, data="somewhere")
+
+
+def test_a_model_that_cannot_run_here_is_told(made, stand):
+    def measure(*_, **__):
+        raise Unsupported("CRASHED", "measure: its process ended with SIGSEGV")
+
+    stand.measure = measure
+    with pytest.raises(Unsupported, match="SIGSEGV"):
+        verify(made, data="somewhere")
+
+
+# ------------------------------------------------------------------------------------------------ the real stand
+
+
+@pytest.mark.slow
+def test_really_measured(made, tmp_path):
+    for label in LABELS:
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(20):
+            (tmp_path / "data" / label / f"{number}.png").write_bytes(picture(label, 8 + number, 80 + 5 * number))
+    result = verify(made, data=str(tmp_path / "data"), seconds=0.3, processes=1)
+    found = {check.limit.metric: check for check in result.limits}
+    assert found["accuracy"].now.value == 1.0  # labels counted in another order than the data counts them
+    assert found["accuracy"].now.n == 60
+    assert found["accuracy"].outcome == "met"
+    assert found["size_mb"].outcome == "met"
+    assert 0 < found["latency_p95_ms"].now.value < 500
+    assert result.status in ("met", "inconclusive")  # a busy machine decides nothing
