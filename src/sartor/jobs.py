@@ -183,7 +183,8 @@ class MeasureJob:
     Args:
         artifact: sha256 of the model file.
         device: id of the device this must run on.
-        seconds: how long the timed windows may take together.
+        seconds: how long the timed windows may take together; up to three times that where the calls are too few to
+            bound p95.
         processes: number of fresh processes; the interval is the hull over them.
         trained: False where the weights are random.
     """

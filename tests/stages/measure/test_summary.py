@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sartor.intervals import percentile, percentile_ranks
 from sartor.jobs import MeasureJob
 from sartor.stages.measure.cpu_load import CpuTimes, load_between, read_cpu_times
-from sartor.stages.measure.summary import Observation, calls_for_p99, measurements_of, parts_of, read_observation
+from sartor.stages.measure.summary import Observation, calls_to_bound, measurements_of, parts_of, read_observation
 from sartor.stages.measure.windows import Timings
 from sartor.types import Pipeline
 
@@ -70,6 +70,13 @@ def test_a_percentile_without_an_upper_bound_is_left_out():
     assert "latency_p95_ms" not in measured(observation([1.0] * 20))
 
 
+def test_too_few_calls_per_process_are_taken_together():
+    found = measured(*(observation([1.0 + process / 10] * 30) for process in range(3)))
+    assert found["latency_p95_ms"].n == 90
+    assert found["latency_p95_ms"].high == 1.2
+    assert "latency_p99_ms" not in found
+
+
 def test_hull_over_processes_with_the_median_as_value():
     found = measured(*(observation([value] * 400, peak=int(value * 1e8), cold=value) for value in (1.0, 1.2, 1.1)))
     p50, peak = found["latency_p50_ms"], found["memory_peak_mb"]
@@ -128,10 +135,11 @@ def measured_of(job):
 
 
 @given(st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99, 0.999]))
-def test_calls_for_p99_is_the_fewest(confidence):
-    n = calls_for_p99(confidence)
-    assert percentile_ranks(n, 0.99, confidence)[1] is not None
-    assert percentile_ranks(n - 1, 0.99, confidence)[1] is None
+def test_calls_to_bound_a_percentile_are_the_fewest(confidence):
+    for q in (0.95, 0.99):
+        n = calls_to_bound(q, confidence)
+        assert percentile_ranks(n, q, confidence)[1] is not None
+        assert percentile_ranks(n - 1, q, confidence)[1] is None
 
 
 @given(

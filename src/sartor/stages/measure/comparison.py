@@ -16,7 +16,7 @@ from sartor.progress import Tell, silent
 from sartor.stages.measure.staging import lay_out_package, pack_samples
 from sartor.stages.measure.summary import Observation
 from sartor.stages.measure.timing import PACES, Bench, observe
-from sartor.stages.measure.windows import NOISE_FLOOR
+from sartor.stages.measure.windows import FEWEST_CALLS, NOISE_FLOOR
 from sartor.types import Measurement
 
 _ORDER = "ABBA"  # a drift of the machine that is linear in time cancels out
@@ -50,7 +50,7 @@ def compare(job: CompareJob, workspace: Workspace, tell: Tell = silent) -> Compa
     folder = workspace.scratch(digest(job))
     try:
         places = pack_samples(folder / "samples.bin", job.data, workspace)
-        bench = Bench(folder, places, SECONDS, _ENOUGH_CALLS, job.device, workspace.root / PACES)
+        bench = Bench(folder, places, SECONDS, FEWEST_CALLS, _ENOUGH_CALLS, job.device, workspace.root / PACES)
         seen: dict[str, list[Observation]] = {"A": [], "B": []}
         for turn, name in enumerate(_ORDER):
             side = job.ours if name == "A" else job.other

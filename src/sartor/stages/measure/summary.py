@@ -63,9 +63,9 @@ def read_observation(folder: Path, facts: Mapping[str, Any], slowdown: float) ->
     return Observation(Timings(decode, prepare, model, answer, list(facts["ends"])), facts, slowdown)
 
 
-def calls_for_p99(confidence: float) -> int:
-    """Fewest calls with which the 99th percentile has an upper bound: 0.99^n must not exceed the tail."""
-    return math.ceil(math.log((1 - confidence) / 2) / math.log(0.99))
+def calls_to_bound(q: float, confidence: float) -> int:
+    """Fewest calls with which the q-quantile has an upper bound: q^n must not exceed the tail."""
+    return math.ceil(math.log((1 - confidence) / 2) / math.log(q))
 
 
 def quiet_ones(observations: Sequence[Observation]) -> tuple[Sequence[Observation], bool]:
@@ -91,10 +91,9 @@ def measurements_of(
     sorted_totals = [sorted(observation.timings.totals()) for observation in kept]
     calls = sum(len(totals) for totals in sorted_totals)
     for name, q in _PERCENTILES.items():
-        found = [percentile(totals, q, job.confidence) for totals in sorted_totals]
-        bounded = [(value, low, high) for value, low, high in found if high is not None]
-        if len(bounded) == len(found):
-            add(name, bounded, calls, noisy=not quiet)
+        intervals = percentile_intervals(sorted_totals, q, job.confidence)
+        if intervals:
+            add(name, intervals, calls, noisy=not quiet)
     batch = job.pipeline.batch
     add("throughput_per_s", [_throughput(kept_one.timings, batch) for kept_one in kept], calls, noisy=not quiet)
     cold = [kept_one.facts["cold_start_ms"] for kept_one in kept]
@@ -104,6 +103,27 @@ def measurements_of(
     size = package_bytes / 1e6
     add("size_mb", [(size, size, size)], 1, noisy=False)
     return tuple(made)
+
+
+def percentile_intervals(
+    processes: Sequence[Sequence[float]], q: float, confidence: float
+) -> list[tuple[float, float, float]]:
+    """Value, low and high of a percentile per process; of all calls together where one process alone has too few.
+
+    Args:
+        processes: ascending milliseconds of each process.
+        q: 0..1.
+        confidence: of the interval.
+
+    Returns:
+        Empty where even all calls together give no upper bound.
+    """
+    for groups in (processes, [sorted(call for calls in processes for call in calls)]):
+        found = [percentile(calls, q, confidence) for calls in groups]
+        bounded = [(value, low, high) for value, low, high in found if high is not None]
+        if len(bounded) == len(found):
+            return bounded
+    return []
 
 
 def parts_of(observations: Sequence[Observation]) -> Mapping[str, float]:

@@ -52,7 +52,13 @@ def work(folder: Path, request: Mapping[str, Any], say: Say) -> Mapping[str, Any
 
     before = read_cpu_times()
     timings = run_windows(
-        call, time.perf_counter, seconds, samples=samples, enough_calls=request["enough_calls"], tick=between_windows
+        call,
+        time.perf_counter,
+        seconds,
+        samples=samples,
+        least_calls=request["least_calls"],
+        enough_calls=request["enough_calls"],
+        tick=between_windows,
     )
     after = read_cpu_times()
     peak = peak_memory_bytes()

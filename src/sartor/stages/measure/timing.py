@@ -17,7 +17,7 @@ from sartor.stages.measure.process import Patience, run_child
 from sartor.stages.measure.staging import lay_out_package, pack_samples
 from sartor.stages.measure.summary import (
     Observation,
-    calls_for_p99,
+    calls_to_bound,
     measurements_of,
     parts_of,
     read_observation,
@@ -45,8 +45,8 @@ def measure(job: MeasureJob, workspace: Workspace, tell: Tell = silent) -> Measu
     try:
         package_bytes = lay_out_package(folder / "package", job.artifact, job.pipeline, workspace)
         places = pack_samples(folder / "samples.bin", job.data, workspace)
-        enough = calls_for_p99(job.confidence)
-        bench = Bench(folder, places, job.seconds, enough, job.device, workspace.root / PACES)
+        least, enough = (calls_to_bound(q, job.confidence) for q in (0.95, 0.99))
+        bench = Bench(folder, places, job.seconds, least, enough, job.device, workspace.root / PACES)
         observations: list[Observation] = []
         while len(observations) < job.processes or (
             len(observations) == job.processes and any(observation.noise for observation in observations)
@@ -66,6 +66,7 @@ class Bench:
         folder: holds ``package/`` and ``samples.bin``.
         places: offset and size of each sample.
         seconds: for all timed windows of a process together.
+        least_calls: worth exceeding the seconds for.
         enough_calls: the windows do not stop early with fewer.
         device: whose pace is remembered, in the file ``paces``.
     """
@@ -73,6 +74,7 @@ class Bench:
     folder: Path
     places: Sequence[tuple[int, int]]
     seconds: float
+    least_calls: int
     enough_calls: int
     device: str
     paces: Path
@@ -84,7 +86,12 @@ def observe(bench: Bench, pipeline: Pipeline) -> Observation:
     Raises:
         Unsupported: see :func:`measure`.
     """
-    request = {"seconds": bench.seconds, "samples": bench.places, "enough_calls": bench.enough_calls}
+    request = {
+        "seconds": bench.seconds,
+        "samples": bench.places,
+        "least_calls": bench.least_calls,
+        "enough_calls": bench.enough_calls,
+    }
     patience = Patience(silence_s=SILENCE_S, total_s=3 * SILENCE_S + 10 * bench.seconds)
     facts = run_child(CHILD, bench.folder, request, threads=pipeline.threads, patience=patience)
     ran, asked = facts["effective_precision"], pipeline.precision

@@ -13,6 +13,7 @@ DISAGREEMENT = 0.15  # windows further apart than this say that the machine was 
 WINDOWS = 10  # of which the seconds allowed are made
 FEWEST_WINDOWS = 5
 FEWEST_CALLS = 8  # even where the seconds are too few for them
+STRETCH = 3.0  # times the seconds allowed, to make the least calls that bound a percentile
 STEADY_RUN = 3  # so many windows in a row must agree
 
 
@@ -73,6 +74,7 @@ def run_windows(
     seconds: float,
     *,
     samples: int,
+    least_calls: int,
     enough_calls: int,
     tick: Callable[[], None] = lambda: None,
 ) -> Timings:
@@ -81,8 +83,10 @@ def run_windows(
     Args:
         call: makes one call and returns its nanoseconds by part.
         clock: seconds.
-        seconds: for all windows together; exceeded only to make ``FEWEST_CALLS`` calls.
+        seconds: for all windows together; exceeded, up to ``STRETCH`` times, only to make ``least_calls`` calls, and
+            beyond that only to make ``FEWEST_CALLS``.
         samples: how many different inputs the calls rotate through.
+        least_calls: what makes exceeding the seconds worthwhile.
         enough_calls: do not stop early with fewer.
         tick: told after each window.
     """
@@ -97,7 +101,8 @@ def run_windows(
         timings.ends.append(len(timings.model))
         tick()
         calls, windows = len(timings.model), len(timings.ends)
-        if now - started >= seconds and calls >= FEWEST_CALLS:
+        allowed = seconds if calls >= least_calls else STRETCH * seconds
+        if now - started >= allowed and calls >= FEWEST_CALLS:
             return timings
         if windows >= FEWEST_WINDOWS and calls >= enough_calls and spread(timings, samples, STEADY_RUN) <= AGREEMENT:
             return timings
