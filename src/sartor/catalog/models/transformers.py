@@ -148,7 +148,7 @@ def _fitted(row: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
     """Options for one input size; a patch transformer gets patches that divide the input, about as many as asked."""
     config = dict(row["config"])
     if "patches" in row:
-        divisors = [side for side in range(1, size[0] + 1) if size[0] % side == 0]
+        divisors = [side for side in range(2, size[0] + 1) if size[0] % side == 0]
         patch = min(divisors, key=lambda side: abs(size[0] / side - row["patches"]))
         config |= {"image_size": size[0], "patch_size": patch}
     return {"type": row["type"], "config": config}

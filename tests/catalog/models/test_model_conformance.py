@@ -1,0 +1,46 @@
+"""Every model family of the registry keeps the contract; new families are tested the day they land."""
+
+import pytest
+
+from sartor import registry
+from sartor.testing import models
+
+FAMILIES = registry.names("models")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family(family):
+    models.check_family(family)
+
+
+@pytest.mark.parametrize("size", models.SIZES, ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_smallest_network_builds_and_trains(family, size):
+    found = models.networks(family, size)
+    for network in found:
+        models.check_recipe(network)
+    for network in found[:1]:
+        models.check_build(network)
+        models.check_trains(network)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", models.SIZES, ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_networks_build_and_train(family, size):
+    for network in models.networks(family, size)[1:]:
+        models.check_build(network)
+        models.check_trains(network)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", models.SIZES, ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_networks_export(family, size):
+    for network in models.smallest_and_largest(models.networks(family, size)):
+        models.check_export(network)
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "transformers"])
+def test_smallest_network_exports(family):
+    models.check_export(models.networks(family, (8, 8))[0])
