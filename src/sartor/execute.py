@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from sartor.catalog.contracts import Outcome
-from sartor.codec import digest, from_plain, to_plain
+from sartor.codec import canonical_json, digest, from_plain, to_plain
 from sartor.errors import StorageError, rebuild
-from sartor.evidence import Evidence, Workspace
+from sartor.evidence import Entry, Evidence, Workspace
 from sartor.progress import Tell, silent
 from sartor.stages.train.environment import training_environment
 from sartor.types import Refusal
@@ -44,11 +44,22 @@ class Executor:
     when it is first needed and is replaced when it dies.
     """
 
-    def __init__(self, workspace: Workspace, evidence: Evidence, run: str, *, retry: bool = False) -> None:
+    def __init__(
+        self, workspace: Workspace, evidence: Evidence, run: str, *, retry: bool = False, remeasure: bool = False
+    ) -> None:
+        """Run actions for one run.
+
+        Args:
+            workspace: where files go.
+            evidence: where results go.
+            run: id of the run.
+            retry: do again what crashed in an earlier process.
+            remeasure: do again the confirmations that a noisy machine spoilt in an earlier process.
+        """
         self.workspace, self.evidence, self.run = workspace, evidence, run
-        self._retry = retry
+        self._retry, self._remeasure = retry, remeasure
+        self._began = time.time()
         self._workers: dict[str, _Worker] = {}
-        self._tried: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -61,18 +72,32 @@ class Executor:
 
     def find(self, stage: str, job: object) -> Outcome | None:
         """The outcome of a job that was done before, by this run or another."""
-        key = key_of(stage, job)
-        entry = self.evidence.get(key)
-        if entry is None:
+        _, entry = self._newest(stage, job)
+        if entry is None or self._wanted_again(entry):
             return None
-        if entry.refusal and self._retry and entry.refusal["code"] in TRANSIENT and key not in self._tried:
-            return None
-        self.evidence.use(key, self.run)
-        cost = self.evidence.cost(key, self.run)
-        _, _, result_type = load_stage(stage)
+        self.evidence.use(entry.key, self.run)
+        cost = self.evidence.cost(entry.key, self.run)
         if entry.refusal:
-            return Outcome(key, None, Refusal(entry.refusal["code"], entry.refusal["detail"]), cost, True)
-        return Outcome(key, from_plain(result_type, entry.result), None, cost, True)
+            return Outcome(entry.key, None, Refusal(entry.refusal["code"], entry.refusal["detail"]), cost, True)
+        _, _, result_type = load_stage(stage)
+        return Outcome(entry.key, from_plain(result_type, entry.result), None, cost, True)
+
+    def _newest(self, stage: str, job: object) -> tuple[str, Entry | None]:
+        """The newest entry of a job, and the key that the next attempt at it gets."""
+        first = key = key_of(stage, job)
+        newest, attempt = None, 0
+        while (entry := self.evidence.get(key)) is not None:
+            newest, attempt = entry, attempt + 1
+            key = f"{first}-{attempt}"
+        return key, newest
+
+    def _wanted_again(self, entry: Entry) -> bool:
+        if entry.created >= self._began:
+            return False
+        if entry.refusal:
+            return self._retry and entry.refusal["code"] in TRANSIENT
+        confirmation = entry.stage == "compare" or (entry.stage == "measure" and entry.job["trained"])
+        return self._remeasure and confirmation and '"noisy":true' in canonical_json(entry.result)
 
     def do(self, stage: str, job: object, tell: Tell = silent) -> Outcome:
         """The outcome of a job: from the evidence, or by running it now and recording it.
@@ -83,7 +108,8 @@ class Executor:
         known = self.find(stage, job)
         if known is not None:
             return known
-        key, started = key_of(stage, job), time.monotonic()
+        key, _ = self._newest(stage, job)
+        started = time.monotonic()
         reply = self._attempt(stage, job, tell)
         if reply.get("refusal", {}).get("code") in TRANSIENT:
             reply = self._attempt(stage, job, tell)
@@ -100,7 +126,6 @@ class Executor:
             run=self.run,
             refusal=refusal,
         )
-        self._tried.add(key)
         self.workspace.clear_scratch(digest(job))
         _, _, result_type = load_stage(stage)
         if refusal:

@@ -161,7 +161,10 @@ class Findings:
             self._shipping[action.subject] = self._files[job.artifact]
             self._quality[action.subject] = {}
             self._finals.pop(action.subject, None)
-        self._quality[action.subject][job.split] = result.measurements
+        unpaired = bool(self._seeds[action.subject].parent) and not job.parent_outputs
+        self._quality[action.subject][job.split] = tuple(
+            m for m in result.measurements if not (unpaired and m.metric.name.endswith("_drop"))
+        )
         insight = self.insights.get(action.subject, Insight(split=job.split))
         if insight.split != "test":
             self.insights[action.subject] = replace(

@@ -114,7 +114,9 @@ def run(
         evidence = place.workspace.evidence()
         started = _started(place.folder)
         try:
-            with Executor(place.workspace, evidence, place.id, retry=retry) as executor:
+            with Executor(
+                place.workspace, evidence, place.id, retry=retry, remeasure=_was_inconclusive(place.folder)
+            ) as executor:
                 prepare = PrepareJob(requirement.data, requirement.task, requirement.seed, stamp(requirement.data))
                 prepared = executor.do("prepare", prepare, observer.tell)
                 if prepared.refusal is not None:
@@ -222,6 +224,17 @@ def _pipeline(record: Record, file: RunFile) -> Pipeline:
 def _spread(n: int, count: int) -> list[int]:
     """Up to ``count`` indices spread evenly over 0..n-1."""
     return sorted({round(place * (n - 1) / max(1, count - 1)) for place in range(min(n, count))})
+
+
+def _was_inconclusive(folder: Path) -> bool:
+    """True when this run ended before without an answer: then what noise spoilt is measured again."""
+    path = folder / "decision.json"
+    if not path.is_file():
+        return False
+    try:
+        return bool(json.loads(path.read_text())["decision"]["status"] == "inconclusive")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _started(folder: Path) -> float:

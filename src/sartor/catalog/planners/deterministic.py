@@ -238,6 +238,10 @@ class _Course:
         floors = [x.value for x in self.requirement.limits if x.metric == primary.name and x.bound == "min"]
         return max(floors, default=0.0)
 
+    def _limits_drop(self) -> bool:
+        """True when a limit compares with the parent; only then does the parent see the test split as well."""
+        return any(limit.metric.endswith("_drop") for limit in self.requirement.limits)
+
     def _reserve(self) -> float:
         return self.requirement.budget.seconds * RESERVE_SHARE
 
@@ -261,7 +265,7 @@ class _Course:
             return None
         record = self._record(candidate.id)
         parent_outputs = ""
-        if record.parent:
+        if record.parent and (split != "test" or self._limits_drop()):
             parent = self._record(record.parent).candidate
             parent_file = yield from self._file(parent, weights)
             parent_outputs = self._outputs.get((parent.id, parent_file, split), "")
@@ -372,7 +376,7 @@ class _Course:
             seconds = CONFIRM_SECONDS + attempt
             job = self._measure_job(candidate, file, seconds, trained=True, processes=CONFIRM_PROCESSES)
             outcome = yield Action("measure", job, candidate.id, "confirm")
-            if outcome.refusal or not any(m.noisy for m in outcome.result.measurements):
+            if outcome.refusal or not any(m.noisy for m in outcome.result.measurements) or self.now.left_s() < 0:
                 return
 
     def _compare(self, record: Record, other: Candidate, weights: str) -> Step[None]:

@@ -168,7 +168,9 @@ const decide = (() => {
     const standings = sorted(run.candidates, (c) => [c.id]).map((c) => stand(run, c, limits));
     const ready = order(run, standings.filter((s) => s.ready).map((s) => s.candidate));
     const promising = promisingOnes(run, standings);
-    const tested = run.candidates.filter(hasTest).length;
+    const seen = run.candidates.filter(hasTest);
+    const parents = new Set(seen.map((candidate) => candidate.parent));
+    const tested = seen.filter((candidate) => !parents.has(candidate.id)).length;
     const chosen = ready[0] || null;
     let next = "";
     if (!chosen && promising.length) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sartor import registry
@@ -26,16 +26,10 @@ def candidates(requirement: Requirement, card: DataCard, device: Device) -> tupl
     engines = _engines(requirement, device)
     records = []
     for family, network, refusal in _networks(requirement, card):
-        for runtime, precisions in engines:
-            for precision, compressor in precisions.items():
-                if requirement.search.precisions and precision not in requirement.search.precisions:
-                    continue
-                if family.baseline and compressor != UNCOMPRESSED:
-                    continue
-                candidate = Candidate(network, compressor, runtime.name, precision, requirement.target.threads)
-                parent = "" if compressor == UNCOMPRESSED else _parent(candidate, precisions)
-                refusals = (refusal,) if refusal else ()
-                records.append(Record(candidate, parent=parent, refusals=refusals, notes={"baseline": family.baseline}))
+        ways = list(_ways(requirement, network, engines, baseline=family.baseline))
+        for candidate, parent in ways[:1] if refusal else ways:  # one record is enough to say why not
+            refusals = (refusal,) if refusal else ()
+            records.append(Record(candidate, parent=parent, refusals=refusals, notes={"baseline": family.baseline}))
     if not records:
         raise DeviceError(
             f"no candidate is left: models {list(requirement.search.models) or 'all'}, runtimes "
@@ -43,6 +37,24 @@ def candidates(requirement: Requirement, card: DataCard, device: Device) -> tupl
             "widen search in the requirement"
         )
     return tuple(records)
+
+
+def _ways(
+    requirement: Requirement,
+    network: Network,
+    engines: Sequence[tuple[Runtime, Mapping[str, str]]],
+    *,
+    baseline: bool,
+) -> Iterator[tuple[Candidate, str]]:
+    """A network's candidates, each with the id of its parent."""
+    for runtime, precisions in engines:
+        for precision, compressor in precisions.items():
+            if requirement.search.precisions and precision not in requirement.search.precisions:
+                continue
+            if baseline and compressor != UNCOMPRESSED:
+                continue
+            candidate = Candidate(network, compressor, runtime.name, precision, requirement.target.threads)
+            yield candidate, "" if compressor == UNCOMPRESSED else _parent(candidate, precisions)
 
 
 def _check_names(requirement: Requirement) -> None:

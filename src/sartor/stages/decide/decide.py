@@ -44,7 +44,7 @@ def decide(requirement: Requirement, records: Sequence[Record], metrics: Sequenc
 
     ready = order([s.record for s in standings if s.ready], requirement.objectives)
     promising = _promising(standings, requirement)
-    tested = sum(any(m.split == "test" for m in record.measurements) for record in records)
+    tested = _looks(records)
     upcoming = _next(ready, promising, tested, requirement)
     chosen = ready[0] if ready else None
     on_front = front([s.record for s in standings if not s.record.notes.get("reference")], axes(requirement, metrics))
@@ -75,6 +75,13 @@ def decide(requirement: Requirement, records: Sequence[Record], metrics: Sequenc
         on_front,
         certificate,
     )
+
+
+def _looks(records: Sequence[Record]) -> int:
+    """Candidates that saw the test split; a parent that saw it only beside its child is not one more."""
+    seen = [record for record in records if any(m.split == "test" for m in record.measurements)]
+    parents = {record.parent for record in seen}
+    return sum(record.candidate.id not in parents for record in seen)
 
 
 def _promising(standings: Sequence[Standing], requirement: Requirement) -> list[Record]:
