@@ -180,11 +180,12 @@ class _Chain:
 
         if reduced:
             self._node("ReduceMax", [self._last], keepdims=1)
+        shape = [1 if reduced else None] * len(self._shape)
         graph = helper.make_graph(
             self._nodes,
             "probe",
             [helper.make_tensor_value_info("input", TensorProto.FLOAT, list(self._shape))],
-            [helper.make_tensor_value_info(self._last, TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info(self._last, TensorProto.FLOAT, shape)],
             self._weights,
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
