@@ -109,7 +109,6 @@ def run(
         >>> run(requirement, place_of(requirement, Path(".sartor"), Path("runs")), Quiet()).decision.status
         'met'
     """
-    task: Task = registry.get("tasks", requirement.task)
     with sole_holder(place.folder):
         evidence = place.workspace.evidence()
         started = _started(place.folder)
@@ -117,24 +116,35 @@ def run(
             with Executor(
                 place.workspace, evidence, place.id, retry=retry, remeasure=_was_inconclusive(place.folder)
             ) as executor:
-                prepare = PrepareJob(requirement.data, requirement.task, requirement.seed, stamp(requirement.data))
-                prepared = executor.do("prepare", prepare, observer.tell)
-                if prepared.refusal is not None:
-                    raise SartorError(prepared.refusal.detail)
-                card: DataCard = prepared.result.card
-                observer.prepared(card)
-                device = device_of(requirement.target.device, place.workspace, observer.tell)
-                observer.device(device)
-                records = candidates(requirement, card, device)
-                observer.searching(records)
-                trained = finished_trainings(evidence, card.fingerprint, requirement.seed, place.id, started)
-                findings = Findings(requirement, card, device, metrics_of(task), records, trained)
-                findings.spend(prepared.seconds)
+                findings = survey(requirement, place, executor, observer, started)
                 _work(findings, executor, observer)
                 file = _write_up(findings, evidence, place, started)
                 return _deliver(file, findings, place, render)
         finally:
             evidence.close()
+
+
+def survey(requirement: Requirement, place: Place, executor: Executor, observer: Observer, started: float) -> Findings:
+    """What is known before anything is built: data, device, candidates, trainings of other runs.
+
+    Raises:
+        SartorError: data, device or catalogue do not allow the requirement.
+    """
+    prepare = PrepareJob(requirement.data, requirement.task, requirement.seed, stamp(requirement.data))
+    prepared = executor.do("prepare", prepare, observer.tell)
+    if prepared.refusal is not None:
+        raise SartorError(prepared.refusal.detail)
+    card: DataCard = prepared.result.card
+    observer.prepared(card)
+    device = device_of(requirement.target.device, place.workspace, observer.tell)
+    observer.device(device)
+    records = candidates(requirement, card, device)
+    observer.searching(records)
+    task: Task = registry.get("tasks", requirement.task)
+    trained = finished_trainings(executor.evidence, card.fingerprint, requirement.seed, place.id, started)
+    findings = Findings(requirement, card, device, metrics_of(task), records, trained)
+    findings.spend(prepared.seconds)
+    return findings
 
 
 def _work(findings: Findings, executor: Executor, observer: Observer) -> None:

@@ -15,7 +15,7 @@ from sartor.findings import Findings
 from sartor.jobs import TrainResult
 from sartor.metrics import COST_METRICS, index
 from sartor.report.figures import duration
-from sartor.run import Place, metrics_of
+from sartor.run import metrics_of
 from sartor.types import DataCard, Device, Record, Requirement
 
 WIDTH = 14
@@ -51,11 +51,10 @@ class Silence:
 class Progress(Silence):
     """Prints a run as it goes; a terminal sees a living line, a pipe only finished lines."""
 
-    def __init__(self, requirement: Requirement, place: Place) -> None:
+    def __init__(self, requirement: Requirement) -> None:
         self._out = console()
         self._live = sys.stdout.isatty()
         self._requirement = requirement
-        self._place = place
         self._began = self._phase_began = time.monotonic()
         self._phase, self._summary = "", ""
         self._action = ""
@@ -89,7 +88,8 @@ class Progress(Silence):
             self._out.print()
 
     def prepared(self, card: DataCard) -> None:
-        splits = " / ".join(f"{split.samples:,} {name}" for name, split in card.splits.items())
+        named = sorted(card.splits.items(), key=lambda item: ("train", "validation", "test").index(item[0]))
+        splits = " / ".join(f"{split.samples:,} {name}" for name, split in named)
         total = sum(split.samples for split in card.splits.values())
         found = ", ".join(f"{p.count:,} {p.code.lower().replace('_', ' ')}" for p in card.problems)
         self._line("Data", f"{total:,} samples, {len(card.labels)} classes: {splits}; {found or 'no problems found'}")

@@ -32,7 +32,7 @@ def command(
 
     asked = read_requirement(requirement, overrides or ())
     place = place_of(asked, workspace, runs)
-    with Silence() if json or quiet else Progress(asked, place) as observer:
+    with Silence() if json or quiet else Progress(asked) as observer:
         file = run(asked, place, observer, render=render, retry=retry)
     if json:
         print_json(file)

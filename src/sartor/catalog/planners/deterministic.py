@@ -29,8 +29,11 @@ CONFIRM_PROCESSES = 3
 CONFIRM_ATTEMPTS = 3
 RESERVE_SHARE = 0.12  # of the budget, kept for evaluation and confirmation
 FIRST_RUNG_SHARE = 0.25  # of the training time
-FEWEST_EPOCHS = 2.0  # a network that would see its data less often in its long training is not begun
+GAIN_EXPONENT = 0.2  # error rates fell at least so with epochs, as a power, for every family we tried
+REUSE_SHARE = 0.6  # a training of another run with so large a share of the epochs wanted is not done again
+FEWEST_EPOCHS = 3.0  # a network that would see its data less often in its long training is not begun
 BASELINE_EPOCHS = 10.0
+BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
 START_S = 3.0  # a training process starts, loads and evaluates about so long
 Value = TypeVar("Value")
 Step = Generator[Action, Outcome, Value]
@@ -98,28 +101,41 @@ class _Course:
             records = [r for r in self._of(network) if r.notes.get("baseline")]
             measured = [r for r in records if _value(r, "latency_p50_ms")]
             if measured and self.now.left_s() > 0:
-                weights = yield from self._train(network, BASELINE_EPOCHS, floor=0.0)
+                epochs = on_ladder(max(1.0, min(BASELINE_EPOCHS, BASELINE_SAMPLES / self.samples)))
+                weights = yield from self._train(network, epochs, floor=0.0)
                 if weights:
                     fastest = min(measured, key=lambda r: (_value(r, "latency_p50_ms"), r.candidate.id))
                     yield from self._evaluate(fastest.candidate, weights, "validation")
 
     def _train_by_halving(self, fitting: Sequence[Network]) -> Step[None]:
-        """Train all of a bracket fully where there is time; else a short training each, a long one for survivors."""
+        """Train all of a bracket fully where there is time; else a short training each, a long one for survivors.
+
+        While nothing meets the limits on validation and time is left, the next in rank gets a long training too.
+        """
         bracket, rates = yield from self._bracket(fitting)
-        if not bracket:
-            return
         plenty = sum(self._seconds(rates[n.id], enough_epochs(self.samples)) for n in bracket)
         survivors = min(self.effort.survivors, len(bracket))
-        left = bracket
+        scores: dict[str, float] = {}
+        ranked = bracket
         if len(bracket) > survivors and plenty > self._training_time():
-            left = yield from self._first_rung(bracket, rates, survivors)
-        for place, network in enumerate(left):
-            epochs = self._epochs(rates[network.id], self._training_time() / (len(left) - place))
-            if place and epochs < FEWEST_EPOCHS:
+            ranked, scores = yield from self._first_rung(bracket, rates, survivors)
+        begun = 0
+        for network in ranked:
+            if scores and begun >= survivors and self._is_met_on_validation():
+                break
+            waiting = max(1, (survivors if scores else len(ranked)) - begun)
+            epochs = self._epochs(rates[network.id], self._training_time() / waiting)
+            if epochs < FEWEST_EPOCHS and (begun or self._training_time() < START_S):
                 continue
+            begun += 1
             weights = yield from self._train(network, epochs, floor=self._floor())
             if weights:
                 yield from self._deploy(network, weights)
+                scores.pop(network.id, None)
+        for network in ranked:
+            if network.id in scores:
+                why = f"{scores[network.id]:.3f} after a short training; {ranked[0].id} promised more"
+                self.now.stop(network.id, "HALVED", why)
 
     def _bracket(self, fitting: Sequence[Network]) -> Step[tuple[list[Network], dict[str, float]]]:
         """Networks that get a first training, largest first, with the rate each trains at."""
@@ -142,26 +158,47 @@ class _Course:
             bracket.append(network)
         return bracket, rates
 
-    def _first_rung(self, bracket: Sequence[Network], rates: dict[str, float], survivors: int) -> Step[list[Network]]:
-        """The same short time for each network; those that score best in it go on."""
-        scores: dict[str, float] = {}
+    def _first_rung(
+        self, bracket: Sequence[Network], rates: dict[str, float], survivors: int
+    ) -> Step[tuple[list[Network], dict[str, float]]]:
+        """The same few epochs for each network; ranked by the error rate each promises for its long training.
+
+        Equal epochs rather than equal time: in equal time small networks always lead at first. What a network may
+        still gain grows slowly with the epochs it has left, so that fast ones get their due.
+
+        Returns:
+            Networks, most promising first, and their scores after the short training.
+        """
         time = self._training_time() * FIRST_RUNG_SHARE
-        for place, network in enumerate(bracket):
-            epochs = max(1.0, self._epochs(rates[network.id], time / len(bracket)))
-            if place and self._seconds(rates[network.id], epochs) * (len(bracket) - place) > 2 * time:
-                self.now.stop(network.id, "NOT_TRIED", "the budget has no room for its first training")
-                continue
+        entrants = list(bracket)
+        while len(entrants) > survivors and self._common_epochs(entrants, rates, time) < 1:
+            slowest = min(entrants, key=lambda n: (rates[n.id], n.id))
+            entrants.remove(slowest)
+        epochs = max(1.0, on_ladder(self._common_epochs(entrants, rates, time)))
+        scores: dict[str, float] = {}
+        for network in entrants:
             weights = yield from self._train(network, epochs, floor=0.0)
             if weights:
                 scores[network.id] = self._score(network, weights)
-        ranked = sorted((n for n in bracket if n.id in scores), key=lambda n: (-scores[n.id], self._size(n), n.id))
-        for network in ranked[survivors:]:
-            best = ranked[0]
-            why = (
-                f"{scores[network.id]:.3f} after a short training; {best.id} reached {scores[best.id]:.3f} in that time"
-            )
-            self.now.stop(network.id, "HALVED", why)
-        return ranked[:survivors]
+        long = self._training_time() / survivors
+
+        def promise(network: Network) -> tuple[float, float, str]:
+            gain = max(1.0, self._epochs(rates[network.id], long) / epochs) ** -GAIN_EXPONENT
+            return (1 - scores[network.id]) * gain, self._size(network), network.id
+
+        return sorted((n for n in entrants if n.id in scores), key=promise), dict(scores)
+
+    def _common_epochs(self, networks: Sequence[Network], rates: dict[str, float], seconds: float) -> float:
+        """Epochs that every network can have when they share a time."""
+        once = sum(self.samples / rates[network.id] / 0.85 for network in networks)
+        return max(0.0, seconds - START_S * len(networks)) / once
+
+    def _is_met_on_validation(self) -> bool:
+        """True when some candidate has no limit left in doubt but for final evidence."""
+        return any(
+            fate.code in ("INCONCLUSIVE", "NOT_FINALIST", "CHOSEN") and all(v.outcome == "met" for v in fate.verdicts)
+            for fate in self.now.decision().fates
+        )
 
     def _train_nearest(self) -> Step[None]:
         """Nothing fits: train the network nearest to fitting, so that the certificate names measured changes."""
@@ -206,9 +243,9 @@ class _Course:
         return on_ladder(min(wanted, enough_epochs(self.samples)))
 
     def _train(self, network: Network, epochs: float, *, floor: float) -> Step[str]:
-        """Weights after so many epochs; longer trainings that exist serve as well."""
+        """Weights after so many epochs; trainings that exist serve when they are nearly as long, or longer."""
         for job, result in self.now.trained(network.id):
-            if job.recipe.epochs >= epochs and not result.stopped:
+            if job.recipe.epochs >= REUSE_SHARE * epochs and not result.stopped:
                 return result.weights.sha256
         outcome = yield Action("train", self._train_job(network, epochs, floor=floor), network.id, "train")
         if outcome.refusal:

@@ -1,0 +1,132 @@
+"""What the default planner promises, played in a pretend world."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from world import World, findings, play
+
+from sartor.catalog.planners._schedule import LADDER, ends_first, enough_epochs, largest_first, on_ladder
+from sartor.types import Network
+
+EASY = (("accuracy.min", 0.75), ("latency_p95_ms.max", 3.0), ("size_mb.max", 5.0))
+COST = ("latency_p95_ms.max", "size_mb.max")
+
+
+def of(actions, stage, **fields):
+    return [a for a in actions if a.stage == stage and all(getattr(a.job, k) == v for k, v in fields.items())]
+
+
+def test_an_easy_requirement_is_met_and_confirmed_on_the_shipping_file():
+    known = findings(EASY)
+    actions = play(known, World())
+    decision = known.decision()
+    assert decision.status == "met"
+    assert of(actions, "evaluate", split="test")
+    assert of(actions, "measure", trained=True)
+    assert {a.job.metric for a in of(actions, "compare")} >= {"latency_vs_reference"}
+
+
+def test_cost_is_measured_before_anything_is_trained_and_what_cannot_fit_is_never_trained():
+    known = findings((("accuracy.min", 0.5), ("size_mb.max", 0.5)))
+    actions = play(known, World())
+    stages = [a.stage for a in actions]
+    assert stages.index("measure") < stages.index("train")
+    trained = {a.job.network.id for a in of(actions, "train")}
+    assert trained
+    assert not trained & {"resnet9-l", "mobile-l"}  # 4.8 MB, int8 1.2 MB
+
+
+def test_nothing_that_fits_still_gives_measured_relaxations_and_trains_little():
+    known = findings((("accuracy.min", 0.5), ("latency_p95_ms.max", 0.001)))
+    actions = play(known, World())
+    decision = known.decision()
+    assert decision.status == "infeasible"
+    assert decision.certificate is not None
+    assert "limits.latency_p95_ms.max" in decision.certificate.binding
+    assert any(set(r.changes) == {"limits.latency_p95_ms.max"} for r in decision.certificate.relaxations)
+    networks = {a.job.network.model for a in of(actions, "train")}
+    assert len(networks) <= 2
+    assert not of(actions, "evaluate", split="test")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(180, 3600), st.sampled_from(["quick", "balanced", "thorough"]), st.integers(500, 100_000))
+def test_the_budget_is_kept(seconds, effort, samples):
+    known = findings(EASY, seconds=seconds, effort=effort, samples=samples)
+    play(known, World(samples=samples))
+    assert known.left_s() > -0.1 * seconds - 30  # confirming a finalist may take that much more
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 400), st.sampled_from([EASY, (("latency_p95_ms.max", 0.001),), (("accuracy.min", 0.999),)]))
+def test_a_killed_run_continues_to_the_same_decision_and_repeats_nothing(cut, limits):
+    whole = World()
+    first = findings(limits)
+    actions = play(first, whole)
+
+    broken = World()
+    plan_cut = min(cut, len(actions) - 1)
+    for action in actions[:plan_cut]:
+        broken.answer(action)
+    begun = len(broken.done)
+    second = findings(limits)
+    again = play(second, broken)
+    assert [a.job for a in again] == [a.job for a in actions]
+    assert len(broken.done) == len(whole.done)
+    assert begun <= len(broken.done)
+    assert second.decision() == first.decision()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 0.6), st.floats(0, 1), st.integers(0, 10_000), st.sampled_from([EASY, (("accuracy.min", 0.999),)]))
+def test_crashes_and_noise_anywhere_never_break_the_plan_or_pass_a_limit(refusing, noisy, seed, limits):
+    known = findings(limits)
+    play(known, World(refusing=refusing, noisy=noisy, seed=seed))
+    decision = known.decision()
+    for verdict in decision.verdicts if decision.status == "met" else ():
+        assert verdict.outcome == "met"
+        assert verdict.measurement is not None
+        assert not verdict.measurement.noisy
+
+
+@pytest.mark.parametrize("limits", [EASY, (("accuracy.min", 0.7),), ()])
+def test_the_test_split_is_seen_by_two_finalists_at_most(limits):
+    known = findings(limits)
+    actions = play(known, World())
+    assert 1 <= len({a.subject for a in of(actions, "evaluate", split="test")}) <= 2
+
+
+def test_trainings_of_another_run_are_used_again():
+    known = findings(EASY)
+    world = World()
+    play(known, world)
+    trained = [(a.job, world.answer(a).result) for a in world.done if a.stage == "train"]
+    later = findings((("accuracy.min", 0.76), *EASY[1:]))
+    for job, result in trained:
+        later._add_training(job, result)
+    before = len(of(world.done, "train"))
+    play(later, world)
+    assert len(of(world.done, "train")) - before <= 1
+    assert later.decision().status == "met"
+
+
+@given(st.floats(0, 500))
+def test_epochs_stand_on_the_ladder(epochs):
+    step = on_ladder(epochs)
+    assert step in LADDER
+    assert step <= epochs or step == LADDER[0]
+
+
+@given(st.integers(1, 10**7))
+def test_small_data_is_seen_more_often(samples):
+    assert 24 <= enough_epochs(samples) <= 200
+    assert enough_epochs(samples) >= enough_epochs(samples * 2)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 10)), max_size=20))
+def test_orders_lose_no_network(made):
+    pairs = [(Network(model, str(i), {}, (1, 1), 2), size) for i, (model, size) in enumerate(made)]
+    for order in (ends_first, largest_first):
+        assert sorted(n.id for n in order(pairs)) == sorted(n.id for n, _ in pairs)
