@@ -70,7 +70,7 @@ class PreparedData:
     def split(self, name: str) -> SampleSet:
         """One of ``train``, ``validation``, ``test``."""
         if name not in self.card.splits:
-            raise DataError(f"there is no split {name!r}; the data has {', '.join(self.card.splits)}")
+            raise DataError(f"there is no split {name!r}; the data has {', '.join(sorted(self.card.splits))}")
         return SampleSet(self._index, self._cache, name, self._sources, self._task)
 
     def statistics(self, input_size: Sequence[int]) -> Mapping[str, Sequence[float]]:

@@ -15,6 +15,7 @@ app = typer.Typer(no_args_is_help=True)
 
 BAR = 24  # characters of the longest bar
 SHOWN_CLASSES = 30
+SPLITS = ("train", "validation", "test")
 
 
 @app.callback()
@@ -71,7 +72,7 @@ def card_lines(card: DataCard) -> list[str]:
     """The card in words, line by line."""
     total = sum(split.samples for split in card.splits.values())
     lines = [f"Data          {total:,} samples, {len(card.labels)} classes, {card.task}"]
-    for name, split in card.splits.items():
+    for name, split in sorted(card.splits.items(), key=lambda item: SPLITS.index(item[0])):
         lines.append(f"  {name:<12}{split.samples:>9,}   {card.facts.get('split', {}).get(name, '')}".rstrip())
     sizes, modes = card.facts.get("sizes"), card.facts.get("modes")
     if sizes:
@@ -94,7 +95,7 @@ def _bars(card: DataCard) -> list[str]:
     counts = card.splits["train"].classes
     most = max(counts.values(), default=1)
     width = min(28, max((len(label) for label in counts), default=0))
-    ordered = list(counts.items())
+    ordered = [(label, counts.get(label, 0)) for label in card.labels]
     lines = [
         f"  {label[:width]:<{width}}  {count:>8,}  {'█' * max(1, round(BAR * count / most))}"
         for label, count in ordered[:SHOWN_CLASSES]

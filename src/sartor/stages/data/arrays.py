@@ -194,9 +194,11 @@ def _scale(path: Path, member: Member) -> float:
         raise DataError(f"{path}: {member.name} has the type {member.dtype}; pixels are whole or real numbers")
     low, high, whole = np.inf, -np.inf, True
     for row in _rows(path, member):
+        if row.dtype.kind == "f" and not np.isfinite(row).all():
+            raise DataError(f"{path}: {member.name} holds values that are not finite (nan or infinity)")
         low, high = min(low, float(row.min())), max(high, float(row.max()))
         whole = whole and (row.dtype.kind != "f" or bool((row == np.round(row)).all()))
-    if not (np.isfinite(low) and np.isfinite(high)) or low < 0:
+    if low < 0:
         raise DataError(f"{path}: {member.name} holds values from {low:g} to {high:g}; pixels are 0..255 or 0..1")
     if high <= 1:
         return 255.0

@@ -186,8 +186,9 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         delimiter = max(",;\t", key=head.count)
         reader = csv.reader(file, delimiter=delimiter)
         header = next(reader, [])
-        if any(Path(cell).suffix.lower() in SUFFIXES for cell in header):  # no header line: the first row is a sample
-            columns = [f"column {number}" for number in range(1, len(header) + 1)]
+        paths = [Path(cell).suffix.lower() in SUFFIXES for cell in header]
+        if any(paths):  # no header line: the first row is a sample
+            columns = ["path" if is_path else f"column {number}" for number, is_path in enumerate(paths, 1)]
             yield dict(zip(columns, header, strict=True))
         else:
             columns = [cell.strip() for cell in header]

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sartor.evidence import Workspace
+from sartor.jobs import PrepareJob
+from sartor.media.image import to_png
+from sartor.stages.data import prepare, stamp
+from sartor.types import DataSource
+
+
+@pytest.fixture
+def picture():
+    """Makes the bytes of a PNG: random texture, different for every seed."""
+
+    def make(seed, size=(12, 10)):
+        return to_png(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
+
+    return make
+
+
+@pytest.fixture
+def fill(picture):
+    """Writes an image folder: ``fill(root, cat=5, dog=3)``; pictures differ, also between seeds."""
+
+    def write(root: Path, *, seed=0, **classes):
+        for number, (name, count) in enumerate(classes.items()):
+            folder = root / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                (folder / f"{index:03}.png").write_bytes(picture(seed * 100_000 + number * 1000 + index))
+        return root
+
+    return write
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def prepared(workspace):
+    """Prepares data and gives its card."""
+
+    def run(train, *, validation="", test="", input="", label="", seed=0, **options):
+        source = DataSource(str(train), str(validation or ""), str(test or ""), input, label, options)
+        return prepare(PrepareJob(source, "image-classification", seed, stamp(source)), workspace).card
+
+    return run
+
+
+@pytest.fixture
+def problem():
+    """The one problem with a code."""
+
+    def find(card, code):
+        found = [problem for problem in card.problems if problem.code == code]
+        assert len(found) == 1, [problem.code for problem in card.problems]
+        return found[0]
+
+    return find
