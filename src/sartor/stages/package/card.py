@@ -49,7 +49,7 @@ def _front_matter(run: RunFile) -> dict[str, Any]:
     shown = [verdict for verdict in verdicts if verdict.measurement is not None]
     results = {
         "task": {"type": requirement.task},
-        "dataset": {"name": _line(requirement.data.train.rsplit("/", 1)[-1]), "type": "sartor", "split": "test"},
+        "dataset": {"name": _data_name(requirement.data.train), "type": "sartor", "split": "test"},
         "metrics": [_result(verdict) for verdict in shown],
     }
     return {
@@ -60,6 +60,13 @@ def _front_matter(run: RunFile) -> dict[str, Any]:
         "tags": ["sartor", "onnx", chosen_record(run).candidate.precision],
         "model-index": [{"name": _line(requirement.name), "results": [results]}],
     }
+
+
+def _data_name(address: str) -> str:
+    """The last part of an address that says more than which split it is."""
+    parts = [part for part in address.split("/") if part]
+    telling = [part for part in parts if part.lower().split(".")[0] not in ("train", "training", "data")]
+    return _line((telling or parts or ["data"])[-1])
 
 
 def _result(verdict: Verdict) -> dict[str, Any]:
