@@ -94,11 +94,11 @@ class SampleSet:
 
     def __init__(self, index: Path, cache: Path, name: str, sources: Sequence[Mapping[str, str]], task: Any) -> None:
         self.name = name
+        self._packs: dict[str, int] = {}  # open files, by name; before anything that may fail, for __del__
         self.truths: Array = np.load(index / f"{name}-truths.npy", allow_pickle=False)
         self._index, self._cache, self._sources, self._task = index, cache, sources, task
         self._spans = np.load(index / f"{name}-spans.npy", mmap_mode="r", allow_pickle=False)
         self._ends = np.load(index / f"{name}-ends.npy", mmap_mode="r", allow_pickle=False)
-        self._packs: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.truths)
@@ -137,7 +137,9 @@ class SampleSet:
 
     def _pack(self, name: str) -> int:
         if name not in self._packs:
-            self._packs[name] = os.open(self._index / name, os.O_RDONLY)
+            handle = os.open(self._index / name, os.O_RDONLY)
+            if self._packs.setdefault(name, handle) != handle:  # another thread was first
+                os.close(handle)
         return self._packs[name]
 
     def prepare_one(self, index: int, input_size: Sequence[int]) -> Array:

@@ -281,6 +281,26 @@ def test_options_are_checked(tmp_path, fill, prepared, option, value):
         prepared(fill(tmp_path / "d", cat=9, dog=9), **{option: value})
 
 
+def test_folders_that_cannot_be_read(tmp_path, fill, prepared, monkeypatch):
+    folder = fill(tmp_path / "d", cat=9, dog=9)
+    (folder / "cat" / "locked").mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=r"cat/locked: the folder cannot be read \(Permission denied\)"):
+        prepared(folder)
+
+
+def test_a_path_too_long(prepared):
+    with pytest.raises(DataError, match=r"data\.train: .* cannot be read \(File name too long\)"):
+        prepared("/tmp/" + "x" * 5000)
+
+
 def test_a_file_of_another_kind(tmp_path, prepared):
     (tmp_path / "data.xlsx").write_bytes(b"x")
     with pytest.raises(DataError, match="data.xlsx is not a kind of data"):

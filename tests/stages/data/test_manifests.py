@@ -133,6 +133,19 @@ def test_a_folder_of_shards_named_after_splits(tmp_path, picture, prepared):
     assert {name: split.samples for name, split in card.splits.items()} == {"train": 32, "validation": 8, "test": 20}
 
 
+def test_shards_by_a_pattern(tmp_path, picture, prepared):
+    for shard in range(3):
+        columns = {"image": [picture(shard * 10 + i) for i in range(10)], "label": [i % 2 for i in range(10)]}
+        write_parquet(tmp_path / f"part-{shard}.parquet", columns)
+    assert total(prepared(tmp_path / "part-*.parquet")) == 30
+    assert prepared(tmp_path / "part-[01].parquet") != prepared(tmp_path / "part-*.parquet")
+    (tmp_path / "part-x.txt").write_text("x")
+    with pytest.raises(DataError, match="only tables .* may be many"):
+        prepared(tmp_path / "part-*")
+    with pytest.raises(DataError, match="nothing matches"):
+        prepared(tmp_path / "none-*.parquet")
+
+
 def test_damaged_parquet(tmp_path, prepared):
     (tmp_path / "p.parquet").write_bytes(b"PAR1 nothing PAR1")
     with pytest.raises(DataError, match="not a readable Parquet file"):

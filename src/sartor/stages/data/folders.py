@@ -58,12 +58,27 @@ def _samples(folder: Path, classes: list[Path], loose: list[str], part: Part) ->
 
 def _subfolders(folder: Path) -> list[Path]:
     return sorted(
-        Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith((".", "__")) and entry.is_dir()
+        Path(entry.path) for entry in _entries(folder) if not entry.name.startswith((".", "__")) and entry.is_dir()
     )
 
 
 def _files(folder: Path) -> list[os.DirEntry[str]]:
-    return [entry for entry in os.scandir(folder) if not entry.name.startswith(".") and not entry.is_dir()]
+    return [entry for entry in _entries(folder) if not entry.name.startswith(".") and not entry.is_dir()]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> DataError:
+    return DataError(f"{error.filename}: the folder cannot be read ({error.strerror}); check its permissions")
+
+
+def _raise(error: OSError) -> None:
+    raise _unreadable(error) from error  # os.walk would pass over the folder in silence
 
 
 def _holds_pictures(folder: Path) -> bool:
@@ -73,7 +88,7 @@ def _holds_pictures(folder: Path) -> bool:
 def _pictures(folder: Path, ignored: list[str]) -> Iterator[Path]:
     """Picture files below a folder, sorted; links are followed, but no folder is entered twice (loops end)."""
     entered: set[tuple[int, int]] = set()
-    for current, folders, files in os.walk(folder, followlinks=True):
+    for current, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
         status = Path(current).stat()
         if (status.st_dev, status.st_ino) in entered:
             folders.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 from sartor.errors import DataError, nearest
@@ -34,7 +35,13 @@ def _open(address: str, split: Split, source: DataSource, *, may_hold_splits: bo
     if address.startswith(HUB):
         return read_hub(address.removeprefix(HUB), split, source, may_hold_splits=may_hold_splits)
     path = Path(address)
-    if not path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:
+        raise DataError(f"data.{split}: {path} cannot be read ({error.strerror})") from error
+    if not found and any(sign in address for sign in "*?["):
+        return [_open_shards(address, split, source)]
+    if not found:
         raise DataError(f"data.{split}: {_missing(path)}")
     if path.is_file():
         return _open_file(path, split, source, may_hold_splits=may_hold_splits)
@@ -49,6 +56,17 @@ def _open(address: str, split: Split, source: DataSource, *, may_hold_splits: bo
     if folders:
         return [read_folder(folder, name) for name, folder in folders.items()]
     return [read_folder(path, split)]
+
+
+def _open_shards(pattern: str, split: Split, source: DataSource) -> Part:
+    """One table in several files, named by a pattern such as ``data/train-*.parquet``."""
+    paths = [Path(name) for name in sorted(glob.glob(pattern))]
+    if not paths:
+        raise DataError(f"data.{split}: nothing matches {pattern}")
+    odd = [path for path in paths if path.suffix.lower() not in TABLES]
+    if odd:
+        raise DataError(f"data.{split}: {pattern} matches {odd[0]}, but only tables ({', '.join(TABLES)}) may be many")
+    return read_table(paths, split, source)
 
 
 def _open_file(path: Path, split: Split, source: DataSource, *, may_hold_splits: bool) -> list[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 
@@ -23,8 +24,11 @@ def _stamp_one(address: str) -> list[object]:
     if address.startswith("hub:"):
         return [address]
     path = Path(address)
-    if not path.exists():
-        return [str(path), "missing"]
+    try:
+        path.stat()
+    except (OSError, ValueError):  # not there, not allowed, no path at all, or a pattern of several
+        shards = sorted(glob.glob(address)) if any(sign in address for sign in "*?[") else []
+        return [_stamp_one(shard) for shard in shards] or [str(path), "missing"]
     if path.is_file():
         return [str(path), *_of(path)]
     rows: list[object] = [str(path)]

@@ -134,6 +134,8 @@ def _rows(path: Path, chosen: tuple[str, str] | None) -> Iterator[Row]:
             yield from _json_rows(path)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: it is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path}: the table cannot be read ({error.strerror or error})") from error
     except csv.Error as error:
         raise DataError(f"{path}: it is not a readable CSV table ({error})") from error
 
