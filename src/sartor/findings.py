@@ -21,7 +21,7 @@ from sartor.jobs import (
     TrainJob,
     TrainResult,
 )
-from sartor.metrics import Metric
+from sartor.metrics import COST_METRICS, Metric
 from sartor.stages.decide import decide
 from sartor.stages.predict import calibrate, estimate
 from sartor.types import (
@@ -38,8 +38,10 @@ from sartor.types import (
     Requirement,
 )
 
-OPEN_CODES = frozenset({"NOT_TRIED", "NOT_FINALIST", "INCONCLUSIVE", "CHOSEN", "WORSE_OBJECTIVE"})
+OPEN_CODES = frozenset({"NOT_TRIED", "NOT_FINALIST", "INCONCLUSIVE", "CHOSEN", "WORSE_OBJECTIVE", "NOT_DEPLOYED"})
 """Reason codes that leave a candidate in the race."""
+
+TAIL = 1.2  # p95 over p50 on a quiet machine, about
 
 
 class Findings:
@@ -199,6 +201,10 @@ class Findings:
 
     # ------------------------------------------------------------------------------------------ how records are made
 
+    def _deployed(self) -> set[str]:
+        """Networks of which a trained file was judged."""
+        return {self._seeds[name].candidate.network.id for name in self._shipping}
+
     def _pairs(self) -> list[tuple[NetworkCost, Candidate, Measurement]]:
         """Static cost and measured median latency of everything probed."""
         pairs = []
@@ -222,7 +228,10 @@ class Findings:
         guesses: tuple[Measurement, ...] = ()
         if cost is not None and not self._finals.get(name) and not self._probes.get(name):
             guesses = estimate(cost, candidate, self.device, calibration, batch=self.requirement.target.batch)
+        guesses += _tails_beyond_calls(measured)
         stopped = self._stopped.get(candidate.network.id)
+        if stopped is None and name not in self._shipping and candidate.network.id in self._deployed():
+            stopped = ("NOT_DEPLOYED", "its network was trained; faster ways to run it were preferred")
         notes: Mapping[str, Any] = {**seed.notes, **({"stopped": stopped[0], "why": stopped[1]} if stopped else {})}
         return replace(
             seed,
@@ -231,6 +240,22 @@ class Findings:
             refusals=(*seed.refusals, *self._refusals[name]),
             notes=notes,
         )
+
+
+def _tails_beyond_calls(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    """Estimates of the percentiles that a slow candidate made too few calls to bound: no less than its median."""
+    names = {m.metric.name for m in measured}
+    median = next((m for m in reversed(measured) if m.metric.name == "latency_p50_ms"), None)
+    if median is None or median.noisy:
+        return ()
+    wanted = [m for m in COST_METRICS if m.name in ("latency_p95_ms", "latency_p99_ms") and m.name not in names]
+    return tuple(
+        replace(
+            median, metric=metric, value=median.value * TAIL, low=median.low, high=median.high * TAIL**8,
+            n=0, basis="estimated", artifact="",
+        )
+        for metric in wanted
+    )  # fmt: skip
 
 
 def finished_trainings(

@@ -31,6 +31,7 @@ _KIND_OF: Mapping[str, str] = {
     "HALVED": "stopped",
     "FLOOR_UNREACHABLE": "stopped",
     "NOT_TRIED": "stopped",
+    "NOT_DEPLOYED": "stopped",
     "DIVERGED": "stopped",
     "EFFORT": "stopped",
     "TOO_LONG_TO_TRAIN": "stopped",

@@ -32,11 +32,8 @@ const decide = (() => {
   function judge(candidate, limit) {
     const m = known(candidate, limit.metric);
     if (m === null) return { limit, outcome: "inconclusive", final: false, measurement: null };
-    let outcome = "inconclusive";
-    if (!m.noisy) {
-      const good = holds(limit, m.low), bad = holds(limit, m.high);
-      outcome = good && bad ? "met" : good || bad ? "inconclusive" : "missed";
-    }
+    const good = holds(limit, m.low), bad = holds(limit, m.high);
+    let outcome = good && bad ? "met" : good || bad || m.noisy ? "inconclusive" : "missed";  // noise only slows
     if (m.basis !== "measured" && outcome === "met") outcome = "inconclusive";
     return { limit, outcome, final: rank(candidate, m) === FINAL, measurement: m };
   }
@@ -138,7 +135,7 @@ const decide = (() => {
   // ---- certificate: the nearest measured candidate ------------------------------------------------------
   function wouldDo(limit, m) {
     const bound = limit.bound === "min" ? m.low : m.high;
-    if (bound === 0) return 0;
+    if (Math.abs(bound) < 1e-12) return bound;
     const scale = Math.pow(10, Math.floor(Math.log10(Math.abs(bound))) - 2);
     const steps = bound / scale;
     const rounded = limit.bound === "min" ? Math.floor(steps + 1e-9) : Math.ceil(steps - 1e-9);
@@ -152,7 +149,7 @@ const decide = (() => {
       let size = 0, complete = true;
       for (const limit of limits) {
         const m = known(candidate, limit.metric);
-        if (!clear(m)) { complete = false; break; }
+        if (m === null || m.basis !== "measured") { complete = false; break; }
         if (judge(candidate, limit).outcome === "met") continue;
         const value = wouldDo(limit, m), metric = run.metric(limit.metric);
         changes.push({ limit, value });

@@ -66,7 +66,7 @@ def _best(
 
 def _measured(record: Record, limit: Limit) -> Measurement | None:
     value = known(record, limit.metric)
-    return value if value is not None and value.basis == "measured" and not value.noisy else None
+    return value if value is not None and value.basis == "measured" else None
 
 
 def _binding_sentence(limit: Limit, best: Measurement | None, count: int, metrics: Mapping[str, Metric]) -> str:
