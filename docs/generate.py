@@ -147,7 +147,7 @@ def _facts(plugin: Any) -> list[str]:
 def _requirement() -> list[str]:
     from sartor.stages.requirement.form import RequirementForm
 
-    lines = [
+    return [
         "# Requirement",
         "",
         NOTE,
@@ -164,7 +164,6 @@ def _requirement() -> list[str]:
         "",
         *_units(),
     ]
-    return lines
 
 
 def _keys(form: Any, prefix: str) -> Iterator[tuple[str, str, str, str]]:
@@ -205,9 +204,9 @@ def _metrics() -> list[str]:
         "",
         NOTE,
         "",
-        "What `limits` and `objectives` can name. `min` and `max` are absolute; `max_drop` is what may be lost against the",
-        "uncompressed parent on the same samples; `per_class_min` limits the worst class. MB is 10^6 bytes; latency runs",
-        "from the input's bytes to the answer.",
+        "What `limits` and `objectives` can name. `min` and `max` are absolute; `max_drop` is what may be lost",
+        "against the uncompressed parent on the same samples; `per_class_min` limits the worst class. MB is 10^6",
+        "bytes; latency runs from the input's bytes to the answer.",
     ]
     costs = measurables("")
     lines += ["", "## Every task", "", *_metric_table(costs, costs, parts_of)]
@@ -312,8 +311,8 @@ def _decision() -> list[str]:
         "",
         NOTE,
         "",
-        "The one artefact of a run. `sartor.run.load_run(path)` reads it; a JSON object holds the fields of one type below,",
-        "a list a tuple. The decision replays from `requirement`, `records` and `metrics` alone.",
+        "The one artefact of a run. `sartor.run.load_run(path)` reads it; a JSON object holds the fields of one type",
+        "below, a list a tuple. The decision replays from `requirement`, `records` and `metrics` alone.",
     ]
     for kind in _reachable(RunFile):
         hints = typing.get_type_hints(kind)
