@@ -116,6 +116,15 @@ def test_a_runtime_that_does_not_run_is_left_out_and_told(monkeypatch):
     assert "openvino does not work on this machine: it was ended by signal 11" in told
 
 
+@pytest.mark.parametrize(("percent", "warned"), [(5.0, False), (80.0, True)])
+def test_a_busy_machine_is_told(monkeypatch, percent, warned):
+    monkeypatch.setattr(local.psutil, "cpu_percent", lambda interval: percent)
+    _, told = probe_with(
+        monkeypatch, bandwidth={"bytes_per_s": 2e10}, onnxruntime=GOOD, openvino=BETTER, torch={"error": "x"}
+    )
+    assert any("% busy with other work" in text for text in told) is warned
+
+
 def test_without_any_shipping_runtime_there_is_no_device(monkeypatch):
     broken = {"error": "broken"}
     with pytest.raises(DeviceError, match="no runtime works"):

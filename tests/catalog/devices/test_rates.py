@@ -28,14 +28,14 @@ def small(monkeypatch):
 
 
 def test_operations_of_the_chains_by_hand():
-    assert _rates.matrix_chain(quantised=False)[2] == 8 * 2 * 32**3
-    assert _rates.convolution_chain(quantised=True)[2] == 8 * 2 * 4 * 16 * 16 * 8 * 8 * 9
+    assert _rates.matrix_chain(8, quantised=False)[2] == 8 * 2 * 32**3
+    assert _rates.convolution_chain(3, quantised=True)[2] == 3 * 2 * 16 * 16 * 8 * 8 * 9
 
 
 @pytest.mark.parametrize("build", [_rates.matrix_chain, _rates.convolution_chain])
 @pytest.mark.parametrize("quantised", [False, True])
 def test_chains_are_valid_graphs_that_hold_all_their_products(build, quantised):
-    model, example, _ = build(quantised=quantised)
+    model, example, _ = build(8, quantised=quantised)
     onnx.checker.check_model(model, full_check=True)
     operators = [node.op_type for node in model.graph.node]
     assert operators.count("MatMul") + operators.count("Conv") == 8
@@ -48,7 +48,7 @@ def test_chains_are_valid_graphs_that_hold_all_their_products(build, quantised):
 
 @pytest.mark.parametrize("build", [_rates.matrix_chain, _rates.convolution_chain])
 def test_quantised_chains_run_in_int8(build, tmp_path):
-    model, _, _ = build(quantised=True)
+    model, _, _ = build(2, quantised=True)
     (tmp_path / "model").write_bytes(model.SerializeToString())
     session = registry.get("runtimes", "onnxruntime").load(tmp_path / "model", "int8", 1)
     assert session.effective_precision == "int8"

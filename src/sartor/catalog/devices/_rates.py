@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-SECONDS = 0.6  # per graph and precision
-CHAIN = 8  # layers in a row, so that the copies at both ends cost little
-SIDE = 768  # of the square matrices
-CHANNELS, PIXELS, BATCH = 256, 16, 4
+SECONDS = 0.4  # per graph and precision
+# A call takes 1-3 ms: long enough that the copies at both ends cost little, and shorter than a scheduler's time slice,
+# so that on a busy machine some calls run undisturbed (with calls of 30 ms a busy machine showed half its ceiling).
+LAYERS, LAYERS_FP32 = 4, 2  # in a row
+SIDE = 512  # of the square matrices
+CHANNELS, PIXELS = 256, 16
 BUFFER_BYTES = 512 << 20
 BUFFER_SHARE = 16  # of the memory, at most
 
@@ -61,7 +63,8 @@ def runtime_rates(name: str, device: Device) -> dict[str, Any]:
         self_test(runtime, path)
         for precision, compressor in runtime.precisions(device).items():
             for build in (matrix_chain, convolution_chain):
-                model, example, operations = build(quantised=compressor != "none")
+                layers = LAYERS_FP32 if precision == "fp32" else LAYERS
+                model, example, operations = build(layers, quantised=compressor != "none")
                 path.write_bytes(model.SerializeToString())
                 try:
                     session = runtime.load(path, precision, device.cores)
@@ -99,30 +102,30 @@ def fastest(call: Callable[[], object], seconds: float = SECONDS) -> float:
     return best
 
 
-def matrix_chain(*, quantised: bool) -> tuple[Any, Array, float]:
+def matrix_chain(layers: int, *, quantised: bool) -> tuple[Any, Array, float]:
     """Square matrix products in a row: model, example input (side, side), operations of one run."""
     import numpy as np
 
     chance = np.random.default_rng(0)
     example = chance.standard_normal((SIDE, SIDE), dtype=np.float32)
     graph = _Chain(example)
-    for _ in range(CHAIN):
+    for _ in range(layers):
         weights = chance.standard_normal((SIDE, SIDE), dtype=np.float32) / SIDE**0.5
         graph.add("MatMul", weights, quantised=quantised)
-    return graph.model(reduced=True), example, 2.0 * CHAIN * SIDE**3
+    return graph.model(reduced=True), example, 2.0 * layers * SIDE**3
 
 
-def convolution_chain(*, quantised: bool) -> tuple[Any, Array, float]:
-    """3×3 convolutions in a row: model, example input (batch, channels, side, side), operations of one run."""
+def convolution_chain(layers: int, *, quantised: bool) -> tuple[Any, Array, float]:
+    """3×3 convolutions in a row: model, example input (1, channels, side, side), operations of one run."""
     import numpy as np
 
     chance = np.random.default_rng(0)
-    example = chance.standard_normal((BATCH, CHANNELS, PIXELS, PIXELS), dtype=np.float32)
+    example = chance.standard_normal((1, CHANNELS, PIXELS, PIXELS), dtype=np.float32)
     graph = _Chain(example)
-    for _ in range(CHAIN):
+    for _ in range(layers):
         weights = chance.standard_normal((CHANNELS, CHANNELS, 3, 3), dtype=np.float32) / (9 * CHANNELS) ** 0.5
         graph.add("Conv", weights, quantised=quantised, pads=[1, 1, 1, 1])
-    return graph.model(reduced=True), example, 2.0 * CHAIN * BATCH * CHANNELS**2 * PIXELS**2 * 9
+    return graph.model(reduced=True), example, 2.0 * layers * CHANNELS**2 * PIXELS**2 * 9
 
 
 class _Chain:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+import psutil
+
 from sartor import registry
 from sartor.catalog.devices import _machine
 from sartor.codec import canonical_json, digest
@@ -20,6 +22,7 @@ from sartor.progress import Tell, silent
 from sartor.registry import register
 from sartor.types import Ceiling, Device
 
+BUSY_PERCENT = 30.0
 CHILD_SECONDS = 60.0  # a runtime that hangs must not hang the probe
 
 
@@ -81,6 +84,11 @@ def probe(tell: Tell = silent) -> Device:
         DeviceError: no runtime works, so nothing could ever run here.
     """
     device = identify()
+    busy = psutil.cpu_percent(interval=0.3)
+    if busy > BUSY_PERCENT:
+        tell(
+            f"this machine is {busy:.0f} % busy with other work: ceilings may come out too low; probe when it is quiet"
+        )
     working: dict[str, str] = {}
     ceilings: dict[str, Ceiling] = {}
     parts = ["bandwidth", *device.runtimes]
