@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("xs", {"widths": [8, 16, 24], "depth": 1, "expansion": 3}, "balanced"),
-    _scaling.Size("s", {"widths": [16, 32, 64], "depth": 2, "expansion": 3}, "quick"),
-    _scaling.Size("m", {"widths": [24, 48, 96], "depth": 3, "expansion": 4}, "balanced"),
-    _scaling.Size("l", {"widths": [32, 80, 160], "depth": 3, "expansion": 5}, "thorough"),
+    _scaling.Size("xs", {"widths": [12, 24, 48], "depth": 1, "expansion": 3}, "balanced"),
+    _scaling.Size("s", {"widths": [20, 40, 80], "depth": 2, "expansion": 3}, "quick"),
+    _scaling.Size("m", {"widths": [28, 56, 128], "depth": 3, "expansion": 4}, "balanced"),
+    _scaling.Size("l", {"widths": [40, 96, 192], "depth": 3, "expansion": 5}, "thorough"),
 )
 
 
@@ -37,7 +37,7 @@ class Mobile:
     baseline = False
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
-        """Widths from 8 to 32 in the first stage."""
+        """Widths from 12 to 40 in the first stage."""
         return _scaling.sized_variants(_SIZES, sizes, effort, smallest_side=4)
 
     def build(self, network: Network) -> nn.Module:
@@ -54,10 +54,12 @@ class Mobile:
         inputs = 24
         for width, halve in zip(widths, _scaling.halvings(min(area), len(widths), smallest=3), strict=True):
             for position in range(network.options["depth"]):
-                step = 2 if halve and position == 0 else 1
-                layers.append(InvertedResidual(inputs, width, expansion=expansion, stride=step))
+                pool = 2 if halve and position == 0 else 1
+                # The first block works on the largest map; like MobileNetV2's it does not expand.
+                factor = expansion if len(layers) > 1 else 1
+                layers.append(InvertedResidual(inputs, width, expansion=factor, pool=pool))
                 inputs = width
-            area = [(side + 1) // 2 for side in area] if halve else area
+            area = [side // 2 for side in area] if halve else area
         last = 4 * inputs
         return nn.Sequential(*layers, ConvNorm(inputs, last, 1), PooledHead(last, network.outputs, (area[0], area[1])))
 
