@@ -84,6 +84,7 @@ def _help(*words: str) -> list[str]:
     with (
         mock.patch.dict(os.environ, plain),
         mock.patch.object(sys, "argv", ["sartor", *words, "--help"]),
+        mock.patch.object(sys.modules["__main__"], "__package__", None),  # else click names the program after it
         contextlib.redirect_stdout(said),
         contextlib.suppress(SystemExit),
     ):

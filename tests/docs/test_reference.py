@@ -44,8 +44,10 @@ def test_every_verb_code_key_and_type_is_there(pages):
     assert "### resnet9" in pages["catalog.md"]
 
 
-@pytest.mark.parametrize("page", sorted(p for p in REPOSITORY.rglob("*.md") if not {".venv", "node_modules"} & set(p.parts)),
-                         ids=lambda page: str(page.relative_to(REPOSITORY)))  # fmt: skip
+PAGES = sorted([*REPOSITORY.glob("*.md"), *DOCS.rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_links_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     missing = []
