@@ -17,7 +17,7 @@ from sartor import registry
 from sartor.catalog.contracts import Action, Outcome, Planner, Task
 from sartor.codec import digest, from_plain
 from sartor.devices import device_of
-from sartor.errors import SartorError
+from sartor.errors import DeviceError, SartorError
 from sartor.evidence import Evidence, Workspace, sole_holder, write_json
 from sartor.execute import Executor
 from sartor.findings import Findings, finished_trainings
@@ -117,6 +117,7 @@ def run(
                 place.workspace, evidence, place.id, retry=retry, remeasure=_was_inconclusive(place.folder)
             ) as executor:
                 findings = survey(requirement, place, executor, observer, started)
+                _refuse_other_machine(findings.device, requirement)
                 _work(findings, executor, observer)
                 file = _write_up(findings, evidence, place, started)
                 return _deliver(file, findings, place, render)
@@ -145,6 +146,16 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     findings = Findings(requirement, card, device, metrics_of(task), records, trained)
     findings.spend(prepared.seconds)
     return findings
+
+
+def _refuse_other_machine(device: Device, requirement: Requirement) -> None:
+    """Evidence is of the machine it was measured on; another machine's profile allows estimates only."""
+    here = registry.get("devices", "local").identify()
+    if device.id != here.id:
+        raise DeviceError(
+            f"target.device {requirement.target.device!r} is a profile of another machine ({device.name}); a limit is "
+            "judged by measuring there. Run the same command on that machine, or ask for estimates: sartor check"
+        )
 
 
 def _work(findings: Findings, executor: Executor, observer: Observer) -> None:

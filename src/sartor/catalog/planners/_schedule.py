@@ -40,8 +40,8 @@ class Effort:
 
 EFFORTS = {
     "quick": Effort(0.30, 0.5, 1.0, 4, 1, 3),
-    "balanced": Effort(0.25, 0.8, 2.0, 8, 2, 4),
-    "thorough": Effort(0.25, 1.5, 3.0, 16, 4, 6),
+    "balanced": Effort(0.12, 0.8, 2.0, 6, 1, 4),
+    "thorough": Effort(0.15, 1.5, 3.0, 12, 2, 6),
 }
 
 

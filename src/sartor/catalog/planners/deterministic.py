@@ -27,7 +27,9 @@ UNCOMPRESSED = "none"
 CONFIRM_SECONDS = 4.0
 CONFIRM_PROCESSES = 3
 CONFIRM_ATTEMPTS = 3
-RESERVE_SHARE = 0.12  # of the budget, kept for evaluation and confirmation
+RESERVE_SHARE = 0.12  # of the budget, kept for evaluation and confirmation …
+RESERVE_S = 90.0  # … but no more than this
+FEWEST_FIRST_EPOCHS = 0.5  # a shorter first training says little
 FIRST_RUNG_SHARE = 0.25  # of the training time
 GAIN_EXPONENT = 0.2  # error rates fell at least so with epochs, as a power, for every family we tried
 REUSE_SHARE = 0.6  # a training of another run with so large a share of the epochs wanted is not done again
@@ -171,10 +173,10 @@ class _Course:
         """
         time = self._training_time() * FIRST_RUNG_SHARE
         entrants = list(bracket)
-        while len(entrants) > survivors and self._common_epochs(entrants, rates, time) < 1:
+        while len(entrants) > survivors and self._common_epochs(entrants, rates, time) < FEWEST_FIRST_EPOCHS:
             slowest = min(entrants, key=lambda n: (rates[n.id], n.id))
             entrants.remove(slowest)
-        epochs = max(1.0, on_ladder(self._common_epochs(entrants, rates, time)))
+        epochs = max(FEWEST_FIRST_EPOCHS, on_ladder(self._common_epochs(entrants, rates, time)))
         scores: dict[str, float] = {}
         for network in entrants:
             weights = yield from self._train(network, epochs, floor=0.0)
@@ -280,7 +282,7 @@ class _Course:
         return any(limit.metric.endswith("_drop") for limit in self.requirement.limits)
 
     def _reserve(self) -> float:
-        return self.requirement.budget.seconds * RESERVE_SHARE
+        return min(RESERVE_S, self.requirement.budget.seconds * RESERVE_SHARE)
 
     # --------------------------------------------------------------------------------------- files and their quality
 
@@ -341,6 +343,7 @@ class _Course:
                 network.input_size,
                 self.requirement.target.batch,
                 self.requirement.seed,
+                registry.get("compressors", candidate.compressor).options(self.now.device),
             )
             outcome = yield Action("compress", job, network.id, "select" if weights else "probe")
             self._files[key] = "" if outcome.refusal else outcome.result.artifact.sha256

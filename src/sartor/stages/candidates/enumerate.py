@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sartor import registry
@@ -30,6 +31,7 @@ def candidates(requirement: Requirement, card: DataCard, device: Device) -> tupl
         for candidate, parent in ways[:1] if refusal else ways:  # one record is enough to say why not
             refusals = (refusal,) if refusal else ()
             records.append(Record(candidate, parent=parent, refusals=refusals, notes={"baseline": family.baseline}))
+    records += _missing_parents(records)
     if not records:
         raise DeviceError(
             f"no candidate is left: models {list(requirement.search.models) or 'all'}, runtimes "
@@ -37,6 +39,17 @@ def candidates(requirement: Requirement, card: DataCard, device: Device) -> tupl
             "widen search in the requirement"
         )
     return tuple(records)
+
+
+def _missing_parents(records: Sequence[Record]) -> list[Record]:
+    """Parents that ``search`` leaves out: kept to compare with, never shipped."""
+    there = {record.candidate.id for record in records}
+    missing = {}
+    for record in records:
+        if record.parent and record.parent not in there:
+            parent = replace(record.candidate, compressor=UNCOMPRESSED, precision=record.parent.split("/")[1])
+            missing[record.parent] = Record(parent, notes={**record.notes, "reference": True})
+    return list(missing.values())
 
 
 def _ways(
@@ -118,12 +131,12 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
             network = Network(name, "", {}, tuple(sizes[0]), len(card.labels))
             yield family, network, Refusal("MISSING_EXTRA", str(missing))
     if requirement.model:
-        checkpoint = Path(requirement.model)
-        family = registry.get("models", "transformers")
+        adapter = registry.get("models", "transformers")
+        variant = adapter.checkpoint_variant(Path(requirement.model), sizes)
         network = Network(
-            "transformers", checkpoint.name, {"checkpoint": str(checkpoint)}, tuple(sizes[0]), len(card.labels)
+            "transformers", variant.name, dict(variant.options), tuple(variant.input_size), len(card.labels)
         )
-        yield family, network, None
+        yield adapter, network, None
 
 
 def _parent(candidate: Candidate, precisions: Mapping[str, str]) -> str:
