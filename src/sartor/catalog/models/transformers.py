@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _WEIGHTS = "model.safetensors"
+_HEADS = ("classifier", "head", "fc")
 _LARGEST_CONFIG = 1_000_000  # bytes
 _INERT_KEYS = frozenset(  # notes that transformers writes into every config and that choose nothing we use
     ["architectures", "dtype", "id2label", "label2id", "model_type", "num_labels", "problem_type", "torch_dtype",
@@ -40,7 +41,8 @@ class Transformers:
     """Architectures of transformers by their configuration classes; options name one and its configuration.
 
     ``options``: ``{"type": …, "config": {…}}``, or ``{"checkpoint": folder, "sha256": …}`` as made by
-    :meth:`checkpoint_variant`, which is fine-tuned with a new head.
+    :meth:`checkpoint_variant`, which is fine-tuned with a new head. Without ``sha256`` the weights are not compared
+    with what they were when the run began.
     """
 
     name: str
@@ -79,7 +81,7 @@ class Transformers:
         weights = _weights(folder)
         side = config.get("image_size")
         size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
-        options = {"checkpoint": str(folder.resolve()), "sha256": file_sha256(weights), "type": config["model_type"]}
+        options = {"checkpoint": str(folder.resolve()), "sha256": file_sha256(weights)}
         return Variant(folder.resolve().name, options, size)
 
     def build(self, network: Network) -> nn.Module:
@@ -89,10 +91,12 @@ class Transformers:
 
         options = network.options
         folder = Path(options["checkpoint"]) if "checkpoint" in options else None
-        settings = _settings(_read_config(folder), options["type"]) if folder else dict(options["config"])
-        model = _classifier(options["type"], settings, network.outputs)
         if folder:
-            _load(model, folder, options["sha256"])
+            config = _read_config(folder)
+            weights = _read_weights(folder, options.get("sha256", ""))
+            model = _classifier(config["model_type"], _settings(config), network.outputs, weights)
+        else:
+            model = _classifier(options["type"], options["config"], network.outputs)
 
         class Logits(nn.Module):
             def __init__(self) -> None:
@@ -154,17 +158,41 @@ def _fitted(row: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
     return {"type": row["type"], "config": config}
 
 
-def _classifier(kind: str, settings: Mapping[str, Any], outputs: int) -> nn.Module:
-    from transformers import CONFIG_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+def _classifier(
+    kind: str, settings: Mapping[str, Any], outputs: int, weights: Mapping[str, Tensor] | None = None
+) -> nn.Module:
+    """The architecture with random weights, or with given ones in all but the head when its classes are others.
 
+    Raises:
+        Unsupported: transformers has no such image classifier.
+        Refused: the weights do not fit the architecture.
+    """
+    import torch
+    from transformers import CONFIG_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         config = CONFIG_MAPPING[kind](**settings, num_labels=outputs)
         known = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
     except KeyError:
         raise Unsupported("UNKNOWN_MODEL", f"transformers has no image classifier of type {kind!r}") from None
+    architecture = known[0] if isinstance(known, tuple) else known
     # Plain matrix products export to every runtime; fused attention does not.
     config._attn_implementation = "eager"
-    model: nn.Module = (known[0] if isinstance(known, tuple) else known)(config)
+    if weights is None:
+        model: nn.Module = architecture(config)
+        return model
+    # By tensors and not by folder: the names of older versions are translated, and no file of the folder is followed.
+    model, report = architecture.from_pretrained(
+        None, config=config, state_dict=dict(weights), dtype=torch.float32,
+        ignore_mismatched_sizes=True, output_loading_info=True, attn_implementation="eager",
+    )  # fmt: skip
+    absent = {*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}
+    strange = sorted(name for name in absent if not name.startswith(_HEADS))
+    if strange:
+        raise Refused(f"the checkpoint's {_WEIGHTS} has no fitting tensor {strange[0]!r} for a {kind} model")
     return model
 
 
@@ -190,7 +218,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _settings(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that the architecture's configuration class declares, and no others.
 
     Raises:
@@ -198,6 +226,7 @@ def _settings(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """
     from transformers import CONFIG_MAPPING
 
+    kind = config["model_type"]
     try:
         declared = CONFIG_MAPPING[kind]().to_dict()
     except KeyError:
@@ -218,28 +247,20 @@ def _weights(folder: Path) -> Path:
     return path
 
 
-def _load(model: nn.Module, folder: Path, sha256: str) -> None:
-    """Put a checkpoint's weights in, all but those of the head when it has another number of classes.
+def _read_weights(folder: Path, sha256: str) -> Mapping[str, Tensor]:
+    """The tensors of a checkpoint.
 
     Raises:
-        Refused: the file is not the one the variant was made from, or does not fit the architecture.
+        Refused: the file is not the one the variant was made from, or is torn.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = _weights(folder)
-    if file_sha256(path) != sha256:
+    if sha256 and file_sha256(path) != sha256:
         raise Refused(f"{path} has changed since the run began; start a new run")
     try:
-        found = load_file(path)
+        tensors: Mapping[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise Refused(f"{path} is not a whole safetensors file ({error})") from error
-    own = model.state_dict()
-    fitting = {name: tensor for name, tensor in found.items() if name in own and own[name].shape == tensor.shape}
-    missing = [name for name in own if name not in fitting and not name.endswith("position_ids")]
-    strange = [name for name in missing if not name.startswith(("classifier", "head", "fc"))]
-    if strange:
-        raise Refused(
-            f"{path} has no fitting tensor {strange[0]!r}; load and save the checkpoint with a current transformers"
-        )
-    model.load_state_dict(fitting, strict=False)
+    return tensors
