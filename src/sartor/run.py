@@ -60,6 +60,22 @@ class Observer(Protocol):
         """An action has ended; the findings know."""
 
 
+class Silence:
+    """An observer that says nothing."""
+
+    def prepared(self, card: DataCard) -> None: ...
+
+    def device(self, device: Device) -> None: ...
+
+    def searching(self, records: Sequence[Record]) -> None: ...
+
+    def doing(self, action: Action) -> None: ...
+
+    def tell(self, text: str, share: float | None = None) -> None: ...
+
+    def learned(self, action: Action, outcome: Outcome, findings: Findings) -> None: ...
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a run keeps things. ``folder`` is the run's own; the workspace is shared by all runs."""
@@ -84,8 +100,8 @@ def metrics_of(task: Task) -> tuple[Metric, ...]:
 
 def run(
     requirement: Requirement,
-    place: Place,
-    observer: Observer,
+    place: Place | None = None,
+    observer: Observer | None = None,
     *,
     render: Callable[[RunFile], str] | None = None,
     retry: bool = False,
@@ -97,8 +113,8 @@ def run(
 
     Args:
         requirement: what is asked.
-        place: from :func:`place_of`.
-        observer: hears of every turn.
+        place: from :func:`place_of`; ``.sartor`` and ``runs`` in the current folder by default.
+        observer: hears of every turn; nobody by default.
         render: makes the report's page (``sartor.report.render``); without it there is no ``report.html``.
         retry: try actions again that crashed before.
 
@@ -106,9 +122,12 @@ def run(
         SartorError: the user's problem, in one sentence; evidence gathered so far is kept.
 
     Example:
-        >>> run(requirement, place_of(requirement, Path(".sartor"), Path("runs")), Quiet()).decision.status
+        >>> from sartor.stages.requirement import read_requirement
+        >>> run(read_requirement("req.yaml")).decision.status  # doctest: +SKIP
         'met'
     """
+    place = place or place_of(requirement, Path(".sartor"), Path("runs"))
+    observer = observer or Silence()
     with sole_holder(place.folder):
         evidence = place.workspace.evidence()
         started = _started(place.folder)

@@ -15,37 +15,13 @@ from sartor.findings import Findings
 from sartor.jobs import TrainResult
 from sartor.metrics import COST_METRICS, index
 from sartor.report.figures import duration
-from sartor.run import metrics_of
+from sartor.run import Silence, metrics_of
 from sartor.types import DataCard, Device, Record, Requirement
 
 WIDTH = 14
 BAR = 24
 PHASES = {"estimate": "  estimated", "probe": "  measured", "train": "  trained", "select": "  trained",
           "confirm": "  confirmed"}  # fmt: skip
-
-
-class Silence:
-    """An observer that says nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing was opened."""
-
-    def prepared(self, card: DataCard) -> None: ...
-
-    def device(self, device: Device) -> None: ...
-
-    def searching(self, records: Sequence[Record]) -> None: ...
-
-    def doing(self, action: Action) -> None: ...
-
-    def tell(self, text: str, share: float | None = None) -> None: ...
-
-    def learned(self, action: Action, outcome: Outcome, findings: Findings) -> None: ...
 
 
 class Progress(Silence):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -22,15 +23,15 @@ def command(
     """
     from sartor.check import check
     from sartor.cli._console import EXIT_INFEASIBLE, EXIT_MET, console, print_json
-    from sartor.cli._progress import Progress, Silence
+    from sartor.cli._progress import Progress
     from sartor.report.figures import duration
     from sartor.report.words import aligned
-    from sartor.run import place_of
+    from sartor.run import Silence, place_of
     from sartor.stages.requirement import read_requirement
 
     asked = read_requirement(requirement, overrides or ())
     place = place_of(asked, workspace, Path("runs"))
-    with Silence() if json else Progress(asked) as observer:
+    with nullcontext(Silence()) if json else Progress(asked) as observer:
         found = check(asked, place, observer)
     if json:
         print_json(found)

@@ -85,7 +85,7 @@ def card_lines(card: DataCard) -> list[str]:
         suits = card.facts["mirror"].get("suits")
         verdict = "keeps the class: flips are used" if suits else "is not safe: flips are not used"
         lines.append(f"  mirroring   {verdict}")
-    lines.append(f"  licence     {card.licence or 'not stated (data.options.licence)'}")
+    lines.append(f"  licence     {card.licence or 'not stated (data.licence)'}")
     lines.append(f"  fingerprint {card.fingerprint[:16]}")
     lines += ["", "Classes       in train", *_bars(card), "", *_problem_lines(card)]
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -24,15 +25,15 @@ def command(
     The same command again continues where it was. Exit codes: 0 met, 2 infeasible, 3 inconclusive, 1 error.
     """
     from sartor.cli._console import EXIT_INCONCLUSIVE, EXIT_INFEASIBLE, EXIT_MET, console, print_json
-    from sartor.cli._progress import Progress, Silence
+    from sartor.cli._progress import Progress
     from sartor.report.render import render
     from sartor.report.words import next_lines, verdict_lines
-    from sartor.run import place_of, run
+    from sartor.run import Silence, place_of, run
     from sartor.stages.requirement import read_requirement
 
     asked = read_requirement(requirement, overrides or ())
     place = place_of(asked, workspace, runs)
-    with Silence() if json or quiet else Progress(asked) as observer:
+    with nullcontext(Silence()) if json or quiet else Progress(asked) as observer:
         file = run(asked, place, observer, render=render, retry=retry)
     if json:
         print_json(file)

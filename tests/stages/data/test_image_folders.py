@@ -277,7 +277,7 @@ def test_train_that_is_all_in_test(tmp_path, fill, prepared):
     [("max_broken_share", 2), ("test_share", "half"), ("validation_share", True), ("min_class_samples", -1)],
 )
 def test_options_are_checked(tmp_path, fill, prepared, option, value):
-    with pytest.raises(DataError, match=f"data.options.{option} is"):
+    with pytest.raises(DataError, match=f"data.{option} is"):
         prepared(fill(tmp_path / "d", cat=9, dog=9), **{option: value})
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sartor import codec, registry
 from sartor.catalog.contracts import Task
-from sartor.errors import DataError
+from sartor.errors import DataError, nearest
 from sartor.evidence import Workspace
 from sartor.jobs import PrepareJob, PrepareResult
 from sartor.prepared import alone, in_order
@@ -26,6 +26,11 @@ from sartor.storage import telling_disk_errors
 from sartor.types import DataCard, DataProblem, DataSource
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+OPTIONS = frozenset(
+    {"licence", "max_broken_share", "validation_share", "test_share", "min_class_samples", "revision", "config"}
+)
+"""Keys that ``data`` takes beside its splits and columns."""
 
 SMALL_CLASS, IMBALANCE = 20, 10
 SURVEY_SAMPLES, SURVEY_SIDE = 2000, 32
@@ -101,16 +106,21 @@ def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, te
 def _options(source: DataSource) -> dict[str, Any]:
     """Options with their defaults, checked."""
     allowed = {"max_broken_share": refuse.MAX_BROKEN_SHARE, "validation_share": 0.0, "test_share": 0.0}
+    for name in source.options:
+        if name not in OPTIONS:
+            near = nearest(name, OPTIONS)
+            hint = f"Did you mean {near}?" if near else f"There are: {', '.join(sorted(OPTIONS))}"
+            raise DataError(f"data.{name} is not an option of data. {hint}")
     found: dict[str, Any] = {"min_class_samples": source.options.get("min_class_samples", 0)}
     for name, default in allowed.items():
         value = source.options.get(name, default)
         most = 1.0 if name == "max_broken_share" else 0.9
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-            raise DataError(f"data.options.{name} is {value!r}; it must be a share from 0 to {most:g}, e.g. 0.1")
+            raise DataError(f"data.{name} is {value!r}; it must be a share from 0 to {most:g}, e.g. 0.1")
         found[name] = float(value)
     least = found["min_class_samples"]
     if isinstance(least, bool) or not isinstance(least, int) or least < 0:
-        raise DataError(f"data.options.min_class_samples is {least!r}; it must be a whole number, e.g. 10")
+        raise DataError(f"data.min_class_samples is {least!r}; it must be a whole number, e.g. 10")
     return found
 
 

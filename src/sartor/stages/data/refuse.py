@@ -26,7 +26,7 @@ def refuse_broken(title: str, usable: int, broken: Sequence[str], share: float) 
     if len(broken) > share * total:
         raise DataError(
             f"{title}: {len(broken)} of {total} samples are broken ({len(broken) / total:.0%}), more than the "
-            f"{share:.0%} allowed by data.options.max_broken_share; the first: {broken[0]}"
+            f"{share:.0%} allowed by data.max_broken_share; the first: {broken[0]}"
         )
 
 
