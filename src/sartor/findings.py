@@ -151,10 +151,18 @@ class Findings:
 
     def _learn_measure(self, action: Action, result: MeasureResult) -> None:
         job: MeasureJob = action.job
+        if action.subject not in self._seeds:
+            self._add_reference(action.subject, job)
         held = self._finals if job.trained else self._probes
         held[action.subject] = result.measurements
         insight = self.insights.get(action.subject, Insight(split=""))
         self.insights[action.subject] = replace(insight, latency_parts_ms=result.latency_parts_ms)
+
+    def _add_reference(self, name: str, job: MeasureJob) -> None:
+        """A candidate outside the search that was measured for comparison."""
+        like = next(seed.candidate for seed in self._seeds.values() if seed.candidate.network.id == name.split("/")[0])
+        candidate = Candidate(like.network, "none", job.pipeline.runtime, job.pipeline.precision, job.pipeline.threads)
+        self._seeds[name] = Record(candidate, notes={"reference": True})
 
     def _learn_evaluate(self, action: Action, result: EvaluateResult) -> None:
         job: EvaluateJob = action.job
@@ -190,6 +198,8 @@ class Findings:
             if action.stage != "compare":
                 self._refusals[action.subject].append(refusal)
             return
+        if action.stage == "export" and action.job.format != "onnx":
+            return  # only the comparison is lost
         compressor = action.job.compressor if action.stage == "compress" else ""
         for name, seed in self._seeds.items():
             candidate = seed.candidate

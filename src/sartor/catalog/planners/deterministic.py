@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from sartor import registry
-from sartor.catalog.contracts import Action, Outcome, Plan, Situation
+from sartor.catalog.contracts import Action, Plan, Situation
 from sartor.catalog.planners._schedule import EFFORTS, Effort, ends_first, enough_epochs, largest_first, on_ladder
+from sartor.catalog.planners._workshop import UNCOMPRESSED, Step, Workshop, value_of
 from sartor.jobs import (
-    CompareJob,
-    CompareSide,
-    CompressJob,
     DescribeJob,
-    EvaluateJob,
-    EvaluateResult,
-    ExportJob,
-    MeasureJob,
     ThroughputJob,
     TrainJob,
 )
 from sartor.registry import register
-from sartor.types import Candidate, Measurement, Network, Pipeline, Record
+from sartor.types import Candidate, Network, Record
 
-UNCOMPRESSED = "none"
 CONFIRM_SECONDS = 4.0
 CONFIRM_PROCESSES = 3
 CONFIRM_ATTEMPTS = 3
@@ -37,8 +29,6 @@ FEWEST_EPOCHS = 3.0  # a network that would see its data less often in its long 
 BASELINE_EPOCHS = 10.0
 BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
 START_S = 3.0  # a training process starts, loads and evaluates about so long
-Value = TypeVar("Value")
-Step = Generator[Action, Outcome, Value]
 
 
 @register("planners", "deterministic")
@@ -60,8 +50,7 @@ class _Course:
         self.requirement = situation.requirement
         self.effort: Effort = EFFORTS[situation.requirement.budget.effort]
         self.samples = situation.card.splits["train"].samples
-        self._files: dict[tuple[str, str, str], str] = {}  # network, weights, compressor -> artifact
-        self._outputs: dict[tuple[str, str, str], str] = {}  # candidate, artifact, split -> saved outputs
+        self.shop = Workshop(situation)
 
     def run(self) -> Plan:
         yield from self._describe()
@@ -84,30 +73,30 @@ class _Course:
         """Measure untrained networks on the target until the share of the budget is spent."""
         start = self.now.left_s()
         allowance = self.requirement.budget.seconds * self.effort.probe_share
-        for network in ends_first((n, self._size(n)) for n in self._networks()):
-            for record in self._of(network):
+        for network in ends_first((n, self.shop.size(n)) for n in self.shop.networks()):
+            for record in self.shop.of(network):
                 candidate = record.candidate
                 if candidate.id not in self.now.open_candidates():
                     continue
                 if start - self.now.left_s() > allowance and self._fitting():
                     return
-                file = yield from self._file(candidate, "")
+                file = yield from self.shop.file(candidate, "")
                 if file:
-                    job = self._measure_job(candidate, file, self.effort.probe_seconds, trained=False)
+                    job = self.shop.measure_job(candidate, file, self.effort.probe_seconds, trained=False)
                     yield Action("measure", job, candidate.id, "probe")
 
     # --------------------------------------------------------------------------------------- training
 
     def _train_baselines(self) -> Step[None]:
-        for network in self._networks():
-            records = [r for r in self._of(network) if r.notes.get("baseline")]
-            measured = [r for r in records if _value(r, "latency_p50_ms")]
+        for network in self.shop.networks():
+            records = [r for r in self.shop.of(network) if r.notes.get("baseline")]
+            measured = [r for r in records if value_of(r, "latency_p50_ms")]
             if measured and self.now.left_s() > 0:
                 epochs = on_ladder(max(1.0, min(BASELINE_EPOCHS, BASELINE_SAMPLES / self.samples)))
                 weights = yield from self._train(network, epochs, floor=0.0)
                 if weights:
-                    fastest = min(measured, key=lambda r: (_value(r, "latency_p50_ms"), r.candidate.id))
-                    yield from self._evaluate(fastest.candidate, weights, "validation")
+                    fastest = min(measured, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id))
+                    yield from self.shop.evaluate(fastest.candidate, weights, "validation")
 
     def _train_by_halving(self, fitting: Sequence[Network]) -> Step[None]:
         """Train all of a bracket fully where there is time; else a short training each, a long one for survivors.
@@ -144,7 +133,7 @@ class _Course:
         rates: dict[str, float] = {}
         bracket: list[Network] = []
         survivors = min(self.effort.survivors, len(fitting))
-        for network in largest_first((n, self._size(n)) for n in fitting):
+        for network in largest_first((n, self.shop.size(n)) for n in fitting):
             if len(bracket) == self.effort.bracket:
                 break
             rate = yield from self._rate(network)
@@ -186,7 +175,7 @@ class _Course:
 
         def promise(network: Network) -> tuple[float, float, str]:
             gain = max(1.0, self._epochs(rates[network.id], long) / epochs) ** -GAIN_EXPONENT
-            return (1 - scores[network.id]) * gain, self._size(network), network.id
+            return (1 - scores[network.id]) * gain, self.shop.size(network), network.id
 
         return sorted((n for n in entrants if n.id in scores), key=promise), dict(scores)
 
@@ -207,14 +196,14 @@ class _Course:
         probed = [
             (latency, r.candidate.network)
             for r in self.now.records()
-            if not r.notes.get("baseline") and (latency := _value(r, "latency_p95_ms"))
+            if not r.notes.get("baseline") and (latency := value_of(r, "latency_p95_ms"))
         ]
         time = min(self._training_time(), 0.3 * self.requirement.budget.seconds, 150.0)
         if not probed or time < START_S:
             return
         fastest = min(latency for latency, _ in probed)
         near = {network.id: network for latency, network in probed if latency <= 2 * fastest}
-        for network in sorted(near.values(), key=lambda n: (-self._size(n), n.id)):
+        for network in sorted(near.values(), key=lambda n: (-self.shop.size(n), n.id)):
             rate = yield from self._rate(network)
             if rate is not None and rate * time / self.samples >= 1:
                 weights = yield from self._train(network, self._epochs(rate, time), floor=0.0)
@@ -277,10 +266,6 @@ class _Course:
         floors = [x.value for x in self.requirement.limits if x.metric == primary.name and x.bound == "min"]
         return max(floors, default=0.0)
 
-    def _limits_drop(self) -> bool:
-        """True when a limit compares with the parent; only then does the parent see the test split as well."""
-        return any(limit.metric.endswith("_drop") for limit in self.requirement.limits)
-
     def _reserve(self) -> float:
         return min(RESERVE_S, self.requirement.budget.seconds * RESERVE_SHARE)
 
@@ -289,108 +274,14 @@ class _Course:
     def _deploy(self, network: Network, weights: str, *, even_if_ruled_out: bool = False) -> Step[None]:
         """Evaluate a trained network on validation in its fastest deployments, each parent before its child."""
         openings = self.now.open_candidates()
-        records = [r for r in self._of(network) if even_if_ruled_out or r.candidate.id in openings]
-        records = [r for r in records if _value(r, "latency_p50_ms")]
-        fastest = sorted(records, key=lambda r: (_value(r, "latency_p50_ms"), r.candidate.id))
+        records = [r for r in self.shop.of(network) if even_if_ruled_out or r.candidate.id in openings]
+        records = [r for r in records if value_of(r, "latency_p50_ms")]
+        fastest = sorted(records, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id))
         chosen = fastest[: self.effort.deployments]
         parents = {r.parent for r in chosen if r.parent}
-        chosen += [r for r in self._of(network) if r.candidate.id in parents and r not in chosen]
+        chosen += [r for r in self.shop.of(network) if r.candidate.id in parents and r not in chosen]
         for record in sorted(chosen, key=lambda r: (bool(r.parent), r.candidate.id)):
-            yield from self._evaluate(record.candidate, weights, "validation")
-
-    def _evaluate(self, candidate: Candidate, weights: str, split: str) -> Step[EvaluateResult | None]:
-        file = yield from self._file(candidate, weights)
-        if not file:
-            return None
-        record = self._record(candidate.id)
-        parent_outputs = ""
-        if record.parent and (split != "test" or self._limits_drop()):
-            parent = self._record(record.parent).candidate
-            parent_file = yield from self._file(parent, weights)
-            parent_outputs = self._outputs.get((parent.id, parent_file, split), "")
-            if parent_file and not parent_outputs:
-                parent_result = yield from self._evaluate(parent, weights, split)
-                parent_outputs = parent_result.outputs if parent_result else ""
-        job = EvaluateJob(
-            file,
-            self._pipeline(candidate),
-            self.now.card.fingerprint,
-            split,
-            self.now.device.id,
-            self.requirement.confidence,
-            parent_outputs,
-        )
-        outcome = yield Action("evaluate", job, candidate.id, "confirm" if split == "test" else "select")
-        if outcome.refusal:
-            return None
-        result: EvaluateResult = outcome.result
-        self._outputs[candidate.id, file, split] = result.outputs
-        return result
-
-    def _file(self, candidate: Candidate, weights: str) -> Step[str]:
-        """The model file of a candidate with these weights (random ones where empty); empty where it cannot be made."""
-        network = candidate.network
-        root = yield from self._exported(network, weights, "onnx")
-        if not root or candidate.compressor == UNCOMPRESSED:
-            return root
-        key = (network.id, weights, candidate.compressor)
-        if key not in self._files:
-            job = CompressJob(
-                candidate.compressor,
-                root,
-                self.requirement.task,
-                self.now.card.fingerprint,
-                network.input_size,
-                self.requirement.target.batch,
-                self.requirement.seed,
-                registry.get("compressors", candidate.compressor).options(self.now.device),
-            )
-            outcome = yield Action("compress", job, network.id, "select" if weights else "probe")
-            self._files[key] = "" if outcome.refusal else outcome.result.artifact.sha256
-        return self._files[key]
-
-    def _exported(self, network: Network, weights: str, format: str) -> Step[str]:
-        key = (network.id, weights, format)
-        if key not in self._files:
-            job = ExportJob(
-                self.requirement.task,
-                network,
-                self.now.card.fingerprint,
-                weights,
-                self.requirement.target.batch,
-                self.requirement.seed,
-                format,
-            )
-            outcome = yield Action("export", job, network.id, "select" if weights else "probe")
-            self._files[key] = "" if outcome.refusal else outcome.result.artifact.sha256
-        return self._files[key]
-
-    def _measure_job(
-        self, candidate: Candidate, file: str, seconds: float, *, trained: bool, processes: int = 1
-    ) -> MeasureJob:
-        return MeasureJob(
-            file,
-            self._pipeline(candidate),
-            self.now.card.fingerprint,
-            self.now.device.id,
-            self.requirement.confidence,
-            seconds,
-            processes,
-            trained,
-        )
-
-    def _pipeline(self, candidate: Candidate) -> Pipeline:
-        model = "model.safetensors" if candidate.runtime == "torch" else "model.onnx"
-        return Pipeline(
-            self.requirement.task,
-            self.now.card.labels,
-            candidate.network.input_size,
-            model,
-            candidate.runtime,
-            candidate.precision,
-            candidate.threads,
-            self.requirement.target.batch,
-        )
+            yield from self.shop.evaluate(record.candidate, weights, "validation")
 
     # --------------------------------------------------------------------------------------- confirmation
 
@@ -399,81 +290,44 @@ class _Course:
         confirmed: set[str] = set()
         while (name := self.now.decision().next) and name not in confirmed:
             confirmed.add(name)
-            record = self._record(name)
+            record = self.shop.record(name)
             assert record.artifact is not None
-            weights = self._weights_of(record)
-            yield from self._evaluate(record.candidate, weights, "test")
+            weights = self.shop.weights_of(record)
+            yield from self.shop.evaluate(record.candidate, weights, "test")
             yield from self._confirm_cost(record.candidate, record.artifact.sha256)
             if record.parent:
-                yield from self._compare(record, self._record(record.parent).candidate, weights)
+                yield from self._compare(record, self.shop.record(record.parent).candidate, weights)
         chosen = self.now.decision().chosen
         if chosen:
-            yield from self._measure_reference(self._record(chosen))
+            yield from self._measure_reference(self.shop.record(chosen))
 
     def _confirm_cost(self, candidate: Candidate, file: str) -> Step[None]:
         """Time the trained file in several fresh processes; again, a little longer, while the machine is noisy."""
         for attempt in range(CONFIRM_ATTEMPTS):
             seconds = CONFIRM_SECONDS + attempt
-            job = self._measure_job(candidate, file, seconds, trained=True, processes=CONFIRM_PROCESSES)
+            job = self.shop.measure_job(candidate, file, seconds, trained=True, processes=CONFIRM_PROCESSES)
             outcome = yield Action("measure", job, candidate.id, "confirm")
             if outcome.refusal or not any(m.noisy for m in outcome.result.measurements) or self.now.left_s() < 0:
                 return
 
     def _compare(self, record: Record, other: Candidate, weights: str) -> Step[None]:
-        file = yield from self._file(record.candidate, weights)
-        other_file = yield from self._file(other, weights)
+        file = yield from self.shop.file(record.candidate, weights)
+        other_file = yield from self.shop.file(other, weights)
         if file and other_file:
-            yield self._comparison(record.candidate, file, other, other_file, "latency_vs_parent")
+            yield self.shop.comparison(record.candidate, file, other, other_file, "latency_vs_parent")
 
     def _measure_reference(self, record: Record) -> Step[None]:
         """The same network in torch, eager, fp32: what one would have run without the search."""
         reference = Candidate(record.candidate.network, UNCOMPRESSED, "torch", "fp32", record.candidate.threads)
-        weights = self._weights_of(record)
-        file = yield from self._exported(reference.network, weights, "torch")
+        weights = self.shop.weights_of(record)
+        file = yield from self.shop.exported(reference.network, weights, "torch")
         if file:
-            job = self._measure_job(reference, file, CONFIRM_SECONDS, trained=True)
+            job = self.shop.measure_job(reference, file, CONFIRM_SECONDS, trained=True)
             yield Action("measure", job, reference.id, "confirm")
-            ours = yield from self._file(record.candidate, weights)
-            yield self._comparison(record.candidate, ours, reference, file, "latency_vs_reference")
-
-    def _comparison(self, ours: Candidate, file: str, other: Candidate, other_file: str, metric: str) -> Action:
-        job = CompareJob(
-            CompareSide(file, self._pipeline(ours)),
-            CompareSide(other_file, self._pipeline(other)),
-            self.now.card.fingerprint,
-            self.now.device.id,
-            self.requirement.confidence,
-            metric,
-        )
-        return Action("compare", job, ours.id, "confirm")
-
-    def _weights_of(self, record: Record) -> str:
-        """The weights behind a record's shipping file."""
-        assert record.artifact is not None
-        name = record.candidate.network.id
-        for (network, weights, _), file in self._files.items():
-            if network == name and weights and file == record.artifact.sha256:
-                return weights
-        raise AssertionError(f"{record.candidate.id} has a file that this plan did not make")
+            ours = yield from self.shop.file(record.candidate, weights)
+            yield self.shop.comparison(record.candidate, ours, reference, file, "latency_vs_reference")
 
     # --------------------------------------------------------------------------------------- views
-
-    def _networks(self) -> list[Network]:
-        """Networks that nothing has refused, in catalogue order."""
-        found = {r.candidate.network.id: r.candidate.network for r in self.now.records() if not r.refusals}
-        return list(found.values())
-
-    def _of(self, network: Network) -> list[Record]:
-        """A network's candidates, uncompressed first."""
-        records = [r for r in self.now.records() if r.candidate.network.id == network.id and not r.refusals]
-        return sorted(records, key=lambda r: (bool(r.parent), r.candidate.id))
-
-    def _record(self, candidate: str) -> Record:
-        return next(r for r in self.now.records() if r.candidate.id == candidate)
-
-    def _size(self, network: Network) -> float:
-        cost = self.now.cost_of(network.id)
-        return float(cost.operations) if cost else 0.0
 
     def _fitting(self) -> list[Network]:
         """Networks, no baselines, with a candidate that was measured and that no limit on cost rules out."""
@@ -481,12 +335,6 @@ class _Course:
         found = {
             r.candidate.network.id: r.candidate.network
             for r in self.now.records()
-            if r.candidate.id in openings and not r.notes.get("baseline") and _value(r, "latency_p50_ms")
+            if r.candidate.id in openings and not r.notes.get("baseline") and value_of(r, "latency_p50_ms")
         }
         return list(found.values())
-
-
-def _value(record: Record, metric: str) -> float:
-    """The last measured value of a metric; 0 where there is none."""
-    measured: list[Measurement] = [m for m in record.measurements if m.metric.name == metric and m.basis == "measured"]
-    return measured[-1].value if measured else 0.0

@@ -1,0 +1,167 @@
+"""What a planner has made so far: files by their origin, outputs by their file; and the jobs that make more."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TypeVar
+
+from sartor import registry
+from sartor.catalog.contracts import Action, Outcome, Situation
+from sartor.jobs import CompareJob, CompareSide, CompressJob, EvaluateJob, EvaluateResult, ExportJob, MeasureJob
+from sartor.types import Candidate, Measurement, Network, Pipeline, Record
+
+UNCOMPRESSED = "none"
+Value = TypeVar("Value")
+Step = Generator[Action, Outcome, Value]
+"""A part of a plan: yields actions, is sent their outcomes, returns a value."""
+
+
+class Workshop:
+    """Exports, compresses, evaluates and measures for one plan; whatever was made once is not asked for again."""
+
+    def __init__(self, situation: Situation) -> None:
+        self.now = situation
+        self.requirement = situation.requirement
+        self._files: dict[tuple[str, str, str], str] = {}  # network, weights, compressor or format -> artifact
+        self._outputs: dict[tuple[str, str, str], str] = {}  # candidate, artifact, split -> saved outputs
+
+    def evaluate(self, candidate: Candidate, weights: str, split: str) -> Step[EvaluateResult | None]:
+        file = yield from self.file(candidate, weights)
+        if not file:
+            return None
+        record = self.record(candidate.id)
+        parent_outputs = ""
+        if record.parent and (split != "test" or self._limits_drop()):
+            parent = self.record(record.parent).candidate
+            parent_file = yield from self.file(parent, weights)
+            parent_outputs = self._outputs.get((parent.id, parent_file, split), "")
+            if parent_file and not parent_outputs:
+                parent_result = yield from self.evaluate(parent, weights, split)
+                parent_outputs = parent_result.outputs if parent_result else ""
+        job = EvaluateJob(
+            file,
+            self._pipeline(candidate),
+            self.now.card.fingerprint,
+            split,
+            self.now.device.id,
+            self.requirement.confidence,
+            parent_outputs,
+        )
+        outcome = yield Action("evaluate", job, candidate.id, "confirm" if split == "test" else "select")
+        if outcome.refusal:
+            return None
+        result: EvaluateResult = outcome.result
+        self._outputs[candidate.id, file, split] = result.outputs
+        return result
+
+    def file(self, candidate: Candidate, weights: str) -> Step[str]:
+        """The model file of a candidate with these weights (random ones where empty); empty where it cannot be made."""
+        network = candidate.network
+        root = yield from self.exported(network, weights, "onnx")
+        if not root or candidate.compressor == UNCOMPRESSED:
+            return root
+        key = (network.id, weights, candidate.compressor)
+        if key not in self._files:
+            job = CompressJob(
+                candidate.compressor,
+                root,
+                self.requirement.task,
+                self.now.card.fingerprint,
+                network.input_size,
+                self.requirement.target.batch,
+                self.requirement.seed,
+                registry.get("compressors", candidate.compressor).options(self.now.device),
+            )
+            outcome = yield Action("compress", job, network.id, "select" if weights else "probe")
+            self._files[key] = "" if outcome.refusal else outcome.result.artifact.sha256
+        return self._files[key]
+
+    def exported(self, network: Network, weights: str, format: str) -> Step[str]:
+        key = (network.id, weights, format)
+        if key not in self._files:
+            job = ExportJob(
+                self.requirement.task,
+                network,
+                self.now.card.fingerprint,
+                weights,
+                self.requirement.target.batch,
+                self.requirement.seed,
+                format,
+            )
+            outcome = yield Action("export", job, network.id, "select" if weights else "probe")
+            self._files[key] = "" if outcome.refusal else outcome.result.artifact.sha256
+        return self._files[key]
+
+    def measure_job(
+        self, candidate: Candidate, file: str, seconds: float, *, trained: bool, processes: int = 1
+    ) -> MeasureJob:
+        return MeasureJob(
+            file,
+            self._pipeline(candidate),
+            self.now.card.fingerprint,
+            self.now.device.id,
+            self.requirement.confidence,
+            seconds,
+            processes,
+            trained,
+        )
+
+    def _pipeline(self, candidate: Candidate) -> Pipeline:
+        model = "model.safetensors" if candidate.runtime == "torch" else "model.onnx"
+        return Pipeline(
+            self.requirement.task,
+            self.now.card.labels,
+            candidate.network.input_size,
+            model,
+            candidate.runtime,
+            candidate.precision,
+            candidate.threads,
+            self.requirement.target.batch,
+        )
+
+    def comparison(self, ours: Candidate, file: str, other: Candidate, other_file: str, metric: str) -> Action:
+        job = CompareJob(
+            CompareSide(file, self._pipeline(ours)),
+            CompareSide(other_file, self._pipeline(other)),
+            self.now.card.fingerprint,
+            self.now.device.id,
+            self.requirement.confidence,
+            metric,
+        )
+        return Action("compare", job, ours.id, "confirm")
+
+    def weights_of(self, record: Record) -> str:
+        """The weights behind a record's shipping file."""
+        assert record.artifact is not None
+        name = record.candidate.network.id
+        for (network, weights, _), file in self._files.items():
+            if network == name and weights and file == record.artifact.sha256:
+                return weights
+        raise AssertionError(f"{record.candidate.id} has a file that this plan did not make")
+
+    def _limits_drop(self) -> bool:
+        """True when a limit compares with the parent; only then does the parent see the test split as well."""
+        return any(limit.metric.endswith("_drop") for limit in self.requirement.limits)
+
+    def networks(self) -> list[Network]:
+        """Networks that nothing has refused, in catalogue order."""
+        found = {r.candidate.network.id: r.candidate.network for r in self.now.records() if not r.refusals}
+        return list(found.values())
+
+    def of(self, network: Network) -> list[Record]:
+        """A network's candidates, uncompressed first."""
+        records = [r for r in self.now.records() if r.candidate.network.id == network.id and not r.refusals]
+        return sorted(records, key=lambda r: (bool(r.parent), r.candidate.id))
+
+    def record(self, candidate: str) -> Record:
+        return next(r for r in self.now.records() if r.candidate.id == candidate)
+
+    def size(self, network: Network) -> float:
+        cost = self.now.cost_of(network.id)
+        return float(cost.operations) if cost else 0.0
+
+
+def value_of(record: Record, metric: str) -> float:
+    """The last measured value of a metric; 0 where there is none."""
+    measured: list[Measurement] = [m for m in record.measurements if m.metric.name == metric and m.basis == "measured"]
+    return measured[-1].value if measured else 0.0
