@@ -97,7 +97,7 @@ class Progress(Silence):
         if not self._live:
             return
         bar = "" if share is None else "█" * round(share * BAR) + "░" * (BAR - round(share * BAR)) + " "
-        elapsed = duration(time.monotonic() - self._began)
+        elapsed = f"{duration(time.monotonic() - self._began)} of {duration(self._requirement.budget.seconds)}"
         line = f"{(PHASES.get(self._phase) or '').ljust(WIDTH)}{bar}{self._action} {text}"
         width = self._out.width - 1
         print(f"\r\x1b[2K{line[: width - len(elapsed) - 2]}  {elapsed}", end="", flush=True)
@@ -106,6 +106,10 @@ class Progress(Silence):
         self._turn(action)
         if isinstance(outcome.result, TrainResult):
             self._trained += 1
+            if not outcome.reused:
+                epochs, score = action.job.recipe.epochs, outcome.result.score
+                took = duration(outcome.seconds)
+                self._line("", f"{action.subject:<24} {score:.3f} on validation after {epochs:g} epochs, {took}")
             if self._best is None or outcome.result.score > self._best[1]:
                 self._best = (action.subject, outcome.result.score)
         if action.purpose in ("estimate", "probe"):
