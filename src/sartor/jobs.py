@@ -68,7 +68,10 @@ class DescribeResult:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. Rates are for the batch size given."""
+    """How a network is trained. Rates are for the batch size given.
+
+    ``augment`` names augmentations of the task; ``auto`` stands for those the task suggests for the data.
+    """
 
     epochs: float
     batch_size: int

@@ -16,7 +16,7 @@ def training_environment() -> dict[str, str]:
     """Variables for the process that trains: allocator settings that were measured to give 14 to 45 percent.
 
     The gain comes from not handing activations back to the kernel after every step (measured on two cores with
-    AMX, bf16 and channels last; see docs/design). Empty where the C library is not glibc.
+    AMX, bf16 and channels last). Empty where the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return {}
