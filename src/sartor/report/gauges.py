@@ -102,11 +102,11 @@ def _margin(verdict: Verdict, metric: Metric) -> str:
     limit, measurement = verdict.limit, verdict.measurement
     if measurement is None:
         return "not measured"
-    if measurement.noisy:
-        return "the machine was too unsteady to tell"
     if verdict.outcome == "met":
         worst = measurement.low if limit.bound == "min" else measurement.high
-        return _spare(metric, limit, abs(worst - limit.value))
+        return _spare(metric, limit, abs(worst - limit.value)) + (", though noisy" if measurement.noisy else "")
+    if measurement.noisy:
+        return "the machine was too unsteady to tell"
     if verdict.outcome == "missed":
         return f"off by {_difference(metric, limit, abs(measurement.value - limit.value))}"
     return "estimated, not measured" if measurement.basis != "measured" else "the interval straddles the limit"
