@@ -160,7 +160,8 @@ def _final_score(training: Training, job: TrainJob, data: PreparedData, progress
 def _run(training: Training, scorer: Scorer, progress: Progress, scratch: Path, tell: Tell) -> str:
     """Steps, evaluations, checkpoints. Returns why it ended early, or nothing."""
     steps = training.steps
-    evaluations = {round(steps * part / _EVALUATIONS) for part in range(1, _EVALUATIONS + 1)}
+    looks = max(2, min(_EVALUATIONS, round(training.job.recipe.epochs)))  # short trainings spend little on looking
+    evaluations = {round(steps * part / looks) for part in range(1, looks + 1)}
     started = time.perf_counter() - progress.seconds
     saved = told = time.perf_counter()
     pause, loss_sum = CHECKPOINT_EVERY_S, torch.tensor(progress.losses, dtype=torch.float64, device=training.device)
