@@ -113,6 +113,19 @@ def test_trainings_of_another_run_are_used_again():
     assert later.decision().status == "met"
 
 
+def test_what_another_run_trained_answers_an_impossible_limit():
+    known, world = findings(EASY), World()
+    play(known, world)
+    trained = [(a.job, world.answer(a).result) for a in world.done if a.stage == "train"]
+    later = findings((("accuracy.min", 0.75), ("latency_p95_ms.max", 0.001)))
+    for job, result in trained:
+        later._add_training(job, result)
+    play(later, world)
+    certificate = later.decision().certificate
+    assert certificate is not None
+    assert certificate.relaxations[0].changes.keys() == {"limits.latency_p95_ms.max"}
+
+
 @given(st.floats(0, 500))
 def test_epochs_stand_on_the_ladder(epochs):
     step = on_ladder(epochs)
