@@ -1,0 +1,139 @@
+"""The benchmarks: their arithmetic against known answers, and each from end to end on made-up data."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sartor.metrics import COST_METRICS, index
+from sartor.types import Measurement
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("[a-z]*.py"))
+
+
+@pytest.fixture
+def protocol(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import _protocol
+
+    return _protocol
+
+
+def start(script: str, *options: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / script), *options]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=280)
+
+
+def turn(milliseconds: float) -> dict[str, Measurement]:
+    metric = index(COST_METRICS)["latency_p50_ms"]
+    return {metric.name: Measurement(metric, milliseconds, milliseconds, milliseconds, 100, "measured")}
+
+
+def block(protocol, a1, b1, b2, a2):
+    return protocol.Block((turn(a1), turn(a2)), (turn(b1), turn(b2)))
+
+
+def test_a_steady_drift_cancels_out(protocol):
+    blocks = [block(protocol, 1.0, 3.0 * 1.1, 3.0 * 1.1**2, 1.1**3)] * protocol.BLOCKS
+    row = protocol.compare(blocks, "latency_p50_ms", "p50", "ms")
+    assert row.ratio == pytest.approx(3.0)
+    assert row.low == pytest.approx(3.0)
+    assert row.noise_floor > 0.09
+    assert row.claimed == "yes"
+
+
+def test_a_ratio_within_the_noise_is_not_claimed(protocol):
+    row = protocol.compare([block(protocol, 1.0, 1.1, 1.2, 1.1)] * 6, "latency_p50_ms", "p50", "ms")
+    assert row.ratio > 1.09
+    assert row.claimed == "no, within noise"
+
+
+def test_too_few_blocks_claim_nothing(protocol):
+    row = protocol.compare([block(protocol, 1.0, 5.0, 5.0, 1.0)] * 5, "latency_p50_ms", "p50", "ms")
+    assert row.claimed == "no, 5 of 6 blocks"
+    missing = protocol.compare([block(protocol, 1.0, 5.0, 5.0, 1.0)], "latency_p95_ms", "p95", "ms")
+    assert missing.ratio is None
+
+
+def test_six_ratios_are_bounded_by_the_outermost(protocol):
+    assert protocol.spread([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]) == (1.0, 6.0)
+
+
+def test_rows_are_kept_with_their_conditions(protocol, tmp_path):
+    rows = [protocol.plain("file", "MB", 2.0, 8.0)]
+    path = protocol.write_rows(tmp_path, "x on a/b 2 threads", rows, {"extra": 1})
+    assert path.name == "x-on-a-b-2-threads.csv"
+    (line,) = csv.DictReader(path.read_text().splitlines())
+    assert (line["ratio"], line["extra"]) == ("4.0", "1")
+    assert {"date", "processor", "load_1m", "packages_sha256"} <= set(line)
+
+
+def test_the_recipe_is_resnet50(protocol):
+    pytest.importorskip("torch")
+    import _classic
+    import torch
+
+    with torch.device("meta"):
+        module = _classic.resnet50(1000)
+        assert module(torch.zeros(2, 3, 224, 224)).shape == (2, 1000)
+    assert sum(weight.numel() for weight in module.parameters()) == 25_557_032
+    assert len(list(module.modules())) > 53
+
+
+def test_levels_are_passed_once(protocol):
+    pytest.importorskip("torch")
+    import against_classic_recipe
+
+    curve = [(1.0, 0.3), (2.0, 0.6), (3.0, 0.5)]
+    assert against_classic_recipe.passed(curve, 0.5) == 2.0
+    assert against_classic_recipe.passed(curve, 0.7) is None
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_opens_with_the_claim(script):
+    done = start(script, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Claim: " in done.stdout
+    assert "--smoke" in done.stdout
+
+
+@pytest.mark.parametrize("script", ["chosen_against_eager.py", "against_classic_recipe.py"])
+def test_without_a_run_it_is_skipped_loudly(script, tmp_path):
+    done = start(script, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "SKIPPED, NOTHING WAS MEASURED" in done.stderr
+    done = start(script, str(tmp_path / "no-run"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "decision.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "quantities"),
+    [
+        ("startup.py", {"import sartor", "sartor --help", "sartor predict"}),
+        ("chosen_against_eager.py", {"latency p50", "latency p95", "model file", "equal answers", "accuracy"}),
+        ("against_classic_recipe.py", {"latency p50", "model file", "training time", "wrong answers"}),
+    ],
+)
+def test_smoke(script, quantities, tmp_path):
+    done = start(script, "--smoke", "--results", str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("CLAIM ")
+    (path,) = tmp_path.glob("*.csv")
+    rows = {row["quantity"]: row for row in csv.DictReader(path.read_text().splitlines())}
+    assert quantities <= set(rows)
+    if script == "chosen_against_eager.py":
+        assert float(rows["equal answers"]["ours"]) >= 0.9
+        assert float(rows["model file"]["ratio"]) > 2  # int8 against fp32
+    if script == "against_classic_recipe.py":
+        assert float(rows["model file"]["other"]) > 90
+    if "latency p50" in rows:
+        assert float(rows["latency p50"]["ratio"]) > 0
+        assert rows["latency p50"]["claimed"] != "yes"  # one block claims nothing
