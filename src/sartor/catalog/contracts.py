@@ -217,6 +217,9 @@ class DeviceKind(Protocol):
         """The device behind the address; raise ``DeviceError`` when there is none."""
 
 
+Purpose = Literal["estimate", "probe", "train", "select", "confirm"]
+
+
 @dataclass(frozen=True)
 class Action:
     """The next thing to do: a stage's job, what it is about, and what its result is for.
@@ -231,7 +234,7 @@ class Action:
     stage: str
     job: Any
     subject: str
-    purpose: Literal["estimate", "probe", "train", "select", "confirm"]
+    purpose: Purpose
 
 
 @dataclass(frozen=True)

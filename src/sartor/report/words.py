@@ -27,7 +27,7 @@ def verdict_lines(run: RunFile) -> list[str]:
     lines += limit_lines(run, decision.verdicts)
     if decision.status == "infeasible":
         lines += certificate_lines(run)
-    lines += _labelled("Why this one", decision.why)
+    lines += _labelled("Why this one" if decision.status == "met" else "Also", decision.why)
     lines += _labelled("Advice", decision.advice)
     return lines
 

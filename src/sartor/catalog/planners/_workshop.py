@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import TypeVar
 
 from sartor import registry
-from sartor.catalog.contracts import Action, Outcome, Situation
+from sartor.catalog.contracts import Action, Outcome, Purpose, Situation
 from sartor.jobs import CompareJob, CompareSide, CompressJob, EvaluateJob, EvaluateResult, ExportJob, MeasureJob
 from sartor.types import Candidate, Measurement, Network, Pipeline, Record
 
@@ -88,7 +88,8 @@ class Workshop:
                 self.requirement.seed,
                 format,
             )
-            outcome = yield Action("export", job, network.id, "select" if weights else "probe")
+            purpose: Purpose = "confirm" if format != "onnx" else "select" if weights else "probe"
+            outcome = yield Action("export", job, network.id, purpose)
             self._files[key] = "" if outcome.refusal else outcome.result.artifact.sha256
         return self._files[key]
 

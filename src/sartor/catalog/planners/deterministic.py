@@ -171,7 +171,7 @@ class _Course:
         epochs = max(FEWEST_FIRST_EPOCHS, on_ladder(self._common_epochs(entrants, rates, time)))
         scores: dict[str, float] = {}
         for network in entrants:
-            weights = yield from self._train(network, epochs, floor=0.0)
+            weights = yield from self._train(network, epochs, floor=0.0, short=True)
             if weights:
                 scores[network.id] = self._score(network, weights)
         long = self._training_time() / survivors
@@ -257,9 +257,13 @@ class _Course:
         wanted = max(0.0, seconds - START_S) * 0.85 * rate / self.samples
         return on_ladder(min(wanted, enough_epochs(self.samples)))
 
-    def _train(self, network: Network, epochs: float, *, floor: float) -> Step[str]:
-        """Weights after so many epochs; trainings that exist serve when they are nearly as long, or longer."""
-        for job, result in self.now.trained(network.id):
+    def _train(self, network: Network, epochs: float, *, floor: float, short: bool = False) -> Step[str]:
+        """Weights after so many epochs; trainings that exist serve when they are nearly as long, or longer.
+
+        The longest of them is taken, or the shortest where others are to be compared with it (``short``).
+        """
+        known = self.now.trained(network.id)
+        for job, result in known if short else known[::-1]:
             if job.recipe.epochs >= REUSE_SHARE * epochs and not result.stopped:
                 return result.weights.sha256
         outcome = yield Action("train", self._train_job(network, epochs, floor=floor), network.id, "train")

@@ -37,17 +37,19 @@ def _binding(
     relaxations: Sequence[Relaxation],
     metrics: Mapping[str, Metric],
 ) -> tuple[str, ...]:
-    """Limits every judged candidate misses; else those whose relaxation alone would do; else the smallest set."""
-    always = []
-    for limit in limits:
-        verdicts = [judge(record, limit, metrics) for record in records if known(record, limit.metric)]
-        if verdicts and all(verdict.outcome == "missed" for verdict in verdicts):
-            always.append(limit.key)
-    if always:
-        return tuple(always)
-    alone = [next(iter(r.changes)) for r in relaxations if len(r.changes) == 1]
-    if alone:
-        return tuple(dict.fromkeys(alone))
+    """Limits on cost that no candidate meets; else limits on quality that none meets; else the smallest change.
+
+    Cost comes first: where it rules everything out, little was trained, and what is known of quality says little.
+    """
+    for kind in ("cost", "quality"):
+        hopeless = []
+        for limit in limits:
+            if metrics[limit.metric].kind == kind:
+                outcomes = {judge(record, limit, metrics).outcome for record in records if known(record, limit.metric)}
+                if "missed" in outcomes and "met" not in outcomes:
+                    hopeless.append(limit.key)
+        if hopeless:
+            return tuple(hopeless)
     return tuple(relaxations[0].changes) if relaxations else ()
 
 
