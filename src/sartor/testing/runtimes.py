@@ -10,6 +10,7 @@ A plug-in's own tests run all of it::
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ import numpy as np
 from sartor import registry
 from sartor.codec import to_plain
 from sartor.errors import Unsupported
+from sartor.stages.measure.process import THREAD_VARIABLES
 from sartor.types import Ceiling, Device, Network
 
 if TYPE_CHECKING:
@@ -219,6 +221,7 @@ def check_threads_are_kept(name: str, folder: Path) -> None:
         write_example_onnx(path, width=1024)  # enough work to spread over threads, were that allowed
     done = subprocess.run(
         [sys.executable, "-m", "sartor.testing.runtimes", name, str(path)],
+        env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")},  # as where candidates are timed
         capture_output=True,
         text=True,
         timeout=120,
