@@ -16,7 +16,9 @@ from sartor.jobs import (
 from sartor.registry import register
 from sartor.types import Candidate, Network, Record
 
-CONFIRM_SECONDS = 4.0
+CONFIRM_SECONDS = 4.0  # timed window per process, or …
+CONFIRM_SHARE = 0.01  # … this share of a small budget, but …
+CONFIRM_LEAST_S = 0.6  # … never less than this
 CONFIRM_PROCESSES = 3
 CONFIRM_ATTEMPTS = 3
 RESERVE_SHARE = 0.12  # of the budget, kept for evaluation and confirmation …
@@ -332,11 +334,14 @@ class _Course:
     def _confirm_cost(self, candidate: Candidate, file: str) -> Step[None]:
         """Time the trained file in several fresh processes; again, a little longer, while the machine is noisy."""
         for attempt in range(CONFIRM_ATTEMPTS):
-            seconds = CONFIRM_SECONDS + attempt
+            seconds = self._confirm_seconds() + attempt
             job = self.shop.measure_job(candidate, file, seconds, trained=True, processes=CONFIRM_PROCESSES)
             outcome = yield Action("measure", job, candidate.id, "confirm")
             if outcome.refusal or not any(m.noisy for m in outcome.result.measurements) or self.now.left_s() < 0:
                 return
+
+    def _confirm_seconds(self) -> float:
+        return min(CONFIRM_SECONDS, max(CONFIRM_LEAST_S, CONFIRM_SHARE * self.requirement.budget.seconds))
 
     def _compare(self, record: Record, other: Candidate, weights: str) -> Step[None]:
         file = yield from self.shop.file(record.candidate, weights)
@@ -350,7 +355,7 @@ class _Course:
         weights = self.shop.weights_of(record)
         file = yield from self.shop.exported(reference.network, weights, "torch")
         if file:
-            job = self.shop.measure_job(reference, file, CONFIRM_SECONDS, trained=True)
+            job = self.shop.measure_job(reference, file, self._confirm_seconds(), trained=True)
             yield Action("measure", job, reference.id, "confirm")
             ours = yield from self.shop.file(record.candidate, weights)
             yield self.shop.comparison(record.candidate, ours, reference, file, "latency_vs_reference")
