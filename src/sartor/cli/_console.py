@@ -40,12 +40,13 @@ def run_and_exit(app: typer.Typer) -> int:
         print(str(error), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("\nstopped; what is finished is kept, the same command continues", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        result = EXIT_INTERRUPTED
     except Exception as error:
         shown = getattr(error, "show", None)  # click's usage errors know how to show themselves
         if shown is None:
             raise
         shown()
         return EXIT_ERROR
+    if result == EXIT_INTERRUPTED:  # Ctrl-C, which typer may already have turned into its exit code
+        print("\nstopped; what is finished is kept, the same command continues", file=sys.stderr)
     return int(result or 0)
