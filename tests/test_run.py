@@ -62,6 +62,19 @@ def run(digits, home, *more, **options):
     )
 
 
+def wait_until(condition, seconds=120):
+    """Wait for something to happen, however slow the machine is; its value."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+def workers_of(process):
+    return wait_until(lambda: psutil.Process(process.pid).children())
+
+
 def the_run(home):
     return next(path for path in (home / "runs").iterdir() if path.is_dir())
 
@@ -162,10 +175,7 @@ def test_a_killed_worker_costs_at_most_the_action_in_flight(digits, tmp_path):
     process = subprocess.Popen(
         arguments(digits, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=digits
     )
-    time.sleep(6)
-    victims = psutil.Process(process.pid).children()
-    assert victims
-    for victim in victims:
+    for victim in workers_of(process):
         victim.kill()
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
@@ -175,7 +185,8 @@ def test_ctrl_c_says_that_nothing_is_lost_and_continues(digits, tmp_path):
     process = subprocess.Popen(
         arguments(digits, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=digits
     )
-    time.sleep(7)
+    workers_of(process)
+    time.sleep(1)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
@@ -192,7 +203,7 @@ def test_two_runs_of_the_same_requirement_do_not_mix(digits, tmp_path):
         arguments(digits, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=digits
     )
     try:
-        time.sleep(4)
+        wait_until(lambda: [path for path in (tmp_path / "runs").glob("*/.lock") if path.read_text()])
         second = run(digits, tmp_path)
         assert second.returncode == 1
         assert f"in use by process {first.pid}" in second.stderr
