@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sartor.types import Artifact, DataCard, DataSource, Epoch, Example, Measurement, Network, Pipeline
+from sartor.types import Artifact, Chart, DataCard, DataSource, Epoch, Example, Measurement, Network, Pipeline, Table
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,15 @@ class PrepareJob:
     Args:
         source: with absolute paths.
         stamp: digest over names, sizes and times of the source's files, so that changed data is prepared anew.
+        labels: of a model that is to be judged on ``source.test`` alone; nothing is learnt or cut then. Empty for
+            data to learn from.
     """
 
     source: DataSource
     task: str
     seed: int
     stamp: str
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class PrepareResult:
 class DescribeJob:
     """Count what networks cost, without weights (``stages.predict.describe``)."""
 
+    task: str
     networks: tuple[Network, ...]
 
 
@@ -50,6 +54,7 @@ class NetworkCost:
         parameters: count.
         activation_bytes: fp32 bytes written by all layers of one forward pass.
         layers: number of convolutions and matrix products.
+        looked_up: those of the parameters that lie in tables of which a call reads a few rows.
     """
 
     network: str
@@ -57,6 +62,7 @@ class NetworkCost:
     parameters: int
     activation_bytes: int
     layers: int
+    looked_up: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,8 @@ class CompressJob:
     batch: int
     seed: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    encoding: str = ""
+    learnt: str = ""
 
 
 @dataclass(frozen=True)
@@ -231,13 +239,37 @@ class EvaluateJob:
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Quality measurements; ``outputs`` is the sha256 of the saved raw outputs (npy, float32 (n, outputs))."""
+    """Quality measurements; ``outputs`` is the sha256 of the saved raw outputs (npy, (n, …))."""
 
     measurements: tuple[Measurement, ...]
     outputs: str
     confusion: tuple[tuple[int, ...], ...] = ()
     mistakes: tuple[Example, ...] = ()
     per_class: Mapping[str, float] = field(default_factory=dict)
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExplainJob:
+    """Explain a few answers of one artifact by asking it again (``stages.measure.explain``).
+
+    Args:
+        samples: numbers of samples in the split.
+    """
+
+    artifact: str
+    pipeline: Pipeline
+    data: str
+    split: str
+    samples: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ExplainResult:
+    """The samples with answers and explanations."""
+
+    examples: tuple[Example, ...]
 
 
 @dataclass(frozen=True)

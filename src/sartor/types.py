@@ -204,8 +204,9 @@ class Network:
         model: name of the model family in the catalogue.
         variant: readable short form of ``options`` (``s``, ``w64`` …), unique within the family.
         options: what the family's ``build`` takes.
-        input_size: shape of one prepared input, e.g. (height, width) in pixels.
-        outputs: number of outputs (classes).
+        input_size: shape of one prepared input, e.g. (height, width) in pixels, (length,) in tokens.
+        outputs: number of labels (classes, items); 1 for a number.
+        encoding: which of the task's ways to prepare an input it takes; empty where there is only one.
     """
 
     model: str
@@ -213,6 +214,7 @@ class Network:
     options: Options
     input_size: tuple[int, ...]
     outputs: int
+    encoding: str = ""
 
     @property
     def id(self) -> str:
@@ -247,6 +249,9 @@ class Pipeline:
         model: file name of the model, beside this file.
         runtime, precision, threads, batch: how the model is run; the file is run no other way.
         options: what else the task needs, e.g. ``top_k``.
+        encoding: as in :class:`Network`.
+        learnt: sha256 of ``encoder.bin`` beside this file, what preparing learnt from train (a vocabulary,
+            categories, histories); empty where nothing is learnt.
     """
 
     task: str
@@ -258,6 +263,8 @@ class Pipeline:
     threads: int
     batch: int
     options: Options = field(default_factory=dict)
+    encoding: str = ""
+    learnt: str = ""
 
 
 @dataclass(frozen=True)
@@ -270,6 +277,7 @@ class Artifact:
         bytes: its size.
         parent: sha256 of what it was made from; empty for a root.
         made_by: name of the stage or compressor.
+        learnt: sha256 of the encoder's learnt state that it was made for (``Pipeline.learnt``); empty for none.
     """
 
     sha256: str
@@ -277,6 +285,7 @@ class Artifact:
     bytes: int
     parent: str = ""
     made_by: str = ""
+    learnt: str = ""
 
 
 @dataclass(frozen=True)
@@ -431,14 +440,87 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """One thing in an input that spoke for or against the answer.
+
+    Args:
+        name: the word, the feature with its value, the item's title, or where in the picture.
+        weight: how much the answer's confidence falls when it is taken away; negative where it rises.
+        place: (start, end) characters of a word; (top, left, bottom, right) of a region, as shares of the picture.
+    """
+
+    name: str
+    weight: float
+    place: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the shipped file answered so: found by asking it again with parts of the input taken away.
+
+    Args:
+        kind: ``regions``, ``words``, ``features`` or ``items``.
+        causes: strongest first.
+        sentence: the same in words.
+        picture: PNG (base64) of the input with its regions marked; empty where there is none.
+    """
+
+    kind: str
+    causes: tuple[Cause, ...]
+    sentence: str
+    picture: str = ""
+
+
+@dataclass(frozen=True)
 class Example:
-    """A sample worth looking at: where it is, the truth, the answer, its confidence, and a small PNG (base64)."""
+    """A sample worth looking at.
+
+    Args:
+        place: where it is.
+        truth, answer: in words.
+        confidence: of the answer.
+        thumbnail: small PNG (base64), the answer drawn in where the task draws; empty for what is no picture.
+        text: the input, or its beginning, where it is read rather than looked at.
+        explanation: of the answer; None where nobody asked.
+    """
 
     place: str
     truth: str
     answer: str
     confidence: float
     thumbnail: str = ""
+    text: str = ""
+    explanation: Explanation | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart: points (x, y)."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines on common axes, e.g. precision over recall per class; ``note`` says how to read it."""
+
+    title: str
+    x: str
+    y: str
+    lines: tuple[Line, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under column names, e.g. what was recommended to whom."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -448,9 +530,11 @@ class Insight:
     Args:
         split: the split these come from.
         confusion: rows are truths, columns answers, in label order; empty where the task has none.
-        mistakes: the most confident wrong answers.
+        mistakes: what went worst, e.g. the most confident wrong answers.
         latency_parts_ms: median milliseconds by part: ``decode``, ``prepare``, ``model``, ``answer``.
         per_class: label to its score.
+        charts, tables: whatever else the task shows.
+        explained: a few samples with explanations, of the chosen candidate.
     """
 
     split: str
@@ -458,6 +542,9 @@ class Insight:
     mistakes: tuple[Example, ...] = ()
     latency_parts_ms: Mapping[str, float] = field(default_factory=dict)
     per_class: Mapping[str, float] = field(default_factory=dict)
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
+    explained: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True)

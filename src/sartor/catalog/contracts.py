@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sartor.jobs import NetworkCost, Recipe, TrainJob, TrainResult
 from sartor.metrics import Metric
+from sartor.reading.sample import Part
 from sartor.types import (
     Artifact,
+    Chart,
     DataCard,
+    DataSource,
     Decision,
     Device,
+    Example,
+    Explanation,
     Network,
     Options,
     Pipeline,
@@ -24,6 +29,7 @@ from sartor.types import (
     Record,
     Refusal,
     Requirement,
+    Table,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +39,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
     Tensor = torch.Tensor
     Module = torch.nn.Module
+    Pair = tuple[Tensor, Tensor]
+    Truths = Array | Sequence[bytes]
 
 
 @dataclass(frozen=True)
@@ -43,11 +51,17 @@ class Sighting:
         content: digest of what the input means (decoded pixels), equal for equal content in different files.
         facts: small values worth counting, e.g. ``{"mode": "RGB", "size": (32, 32)}``.
         likeness: 64-bit hash, a few bits apart for near copies; None where the task has none.
+        truth: of a task whose truths are structures: the truth as it is kept, checked and in the task's own form.
+        classes: names of classes that the truth holds, one per instance (boxes, objects); they become labels.
+        remarks: codes of things that are odd but usable (``BOX_OUTSIDE``), counted; ``Task.advice`` words them.
     """
 
     content: str
     facts: Mapping[str, Any]
     likeness: int | None = None
+    truth: bytes | None = None
+    classes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,86 +69,156 @@ class Scores:
     """Quality of outputs against truths. Values are in the metric's unit with a two-sided interval.
 
     Args:
-        values: metric name -> (value, low, high).
-        correct: per sample, the contribution to the primary metric (0/1 for accuracy); pairs parent and child.
+        values: metric name -> (value, low, high). The worst class of the primary metric
+            (``<primary>_per_class_min``) is added from ``correct`` where truths are classes and contributions 0 or
+            1; other tasks may put it here.
+        correct: per sample, its contribution to the primary metric, higher is better (0/1 for accuracy); pairs
+            parent and child where the metric is their mean.
         per_class: label -> score.
         confusion: rows truths, columns answers; empty where there is none.
+        worst: numbers of the samples worth looking at, worst first; empty for the wrong ones (``correct`` 0), the
+            most confident first.
+        resample: value of the primary metric over chosen samples (with repetition); None where it is the mean of
+            ``correct``. Pairs parent and child by bootstrap.
+        charts, tables: what a person looks at beside the numbers (precision over recall, lists with titles).
     """
 
     values: Mapping[str, tuple[float, float, float]]
     correct: Array
     per_class: Mapping[str, float]
     confusion: tuple[tuple[int, ...], ...] = ()
+    worst: tuple[int, ...] = ()
+    resample: Callable[[Array], float] | None = None
+    charts: tuple[Chart, ...] = ()
+    tables: tuple[Table, ...] = ()
 
 
 class Task(Protocol):
     """What is being asked of a model, from raw input to answer and its judgement.
 
-    ``decode``, ``prepare`` and ``answer`` run inside packages: base install only.
+    A raw input is always bytes: a picture's file, UTF-8 text, or a JSON object (a table's row, a user). ``decode``,
+    ``recall``, ``prepare``, ``answer`` and ``explain`` run inside packages: base install only.
     """
 
     name: str
     title: str
+    version: int  # of what ``prepare`` and ``target`` yield; a change makes cached prepared data stale
+    media: Literal["image", "text", "record"]  # what a raw input is
+    truth: Literal["class", "number", "structure"]  # what is answered: a label, a number, bytes in the task's form
+    splitting: Literal[
+        "stratified", "random", "by-label"
+    ]  # how missing splits are cut; by-label: no label on two sides
     metrics: tuple[Metric, ...]  # quality metrics; the first is the primary one
-    reader: str  # which reader of stages.data fits: "images"
+    advice: Mapping[str, str]  # remark code -> what is said of the samples: "reach outside their picture, were clipped"
 
-    def inspect(self, raw: bytes) -> Sighting:
-        """Check one raw input; raise ``DataError`` with the reason when it is broken."""
+    # ------------------------------------------------------------------------------------------------- data
 
-    def survey(self, prepared: Array, truths: Array, seed: int) -> Mapping[str, Any]:
-        """Facts that only many samples together show, from a part of train (n, …); they join ``DataCard.facts``."""
+    def read(self, source: DataSource) -> list[Part]:
+        """The parts of a source, by the readers of ``sartor.reading``; raise ``DataError`` when it does not fit."""
 
-    def decode(self, raw: bytes) -> Array:
-        """Raw input to its decoded form, e.g. (h, w, 3) uint8; raise ``DataError`` when it cannot be."""
+    def inspect(self, raw: bytes, truth: bytes | None = None) -> Sighting:
+        """Check one sample; raise ``DataError`` with the reason when it is broken. ``truth``: of structures only."""
 
-    def prepare(self, decoded: Array, input_size: Sequence[int]) -> Array:
-        """Decoded input to what the model takes, without the batch axis, e.g. (H, W, 3) uint8."""
+    def alike(self, left: Any, right: Any) -> bool:
+        """Whether two decoded inputs with near ``likeness`` are near copies."""
 
-    def answer(self, output: Array, pipeline: Pipeline) -> dict[str, Any]:
-        """One row of model output to the answer people read (JSON values): at least ``label``, ``confidence``."""
+    def survey(self, decoded: Iterator[Any], truths: Truths, facts: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
+        """Facts that only many samples together show, from a part of train; they join ``DataCard.facts``.
 
-    def score(self, outputs: Array, truths: Array, labels: Sequence[str], confidence: float) -> Scores:
-        """Judge outputs (n, outputs) against truths (n,)."""
+        A fact ``problems`` holds :class:`DataProblem` s and joins the card's.
+        """
 
-    def thumbnail(self, raw: bytes) -> str:
-        """A small PNG of a sample as base64, for the report; empty where there is nothing to show."""
+    # --------------------------------------------------------------------------------- from bytes to answer
+
+    def decode(self, raw: bytes) -> Any:
+        """Raw input to its decoded form, e.g. (h, w, 3) uint8 or str; raise ``DataError`` when it cannot be."""
+
+    def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Any], truths: Truths) -> bytes:
+        """What preparing has to know from train (a vocabulary, categories); empty where nothing is learnt."""
+
+    def recall(self, encoding: str, learnt: bytes) -> Any:
+        """What :meth:`learn` gave, ready to use; loaded once per process. Data, never code: no pickle."""
+
+    def prepare(self, decoded: Any, input_size: Sequence[int], learnt: Any = None) -> Array:
+        """Decoded input to what the model takes, without the batch axis, shape ``input_size`` (and channels)."""
+
+    def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
+        """One row of model output to the answer people read (JSON values): at least ``label`` and ``confidence``.
+
+        ``label`` is the answer in a few words whatever the task ("3 RBC, 1 WBC", "4.2"). ``decoded`` is the input.
+        """
+
+    def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
+        """Why this answer: ``ask`` gives the shipped file's outputs for variations of the input."""
+
+    # -------------------------------------------------------------------------------------------- judgement
+
+    def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
+        """Judge outputs (n, …) against n truths: an array for classes and numbers, a list of bytes for structures."""
+
+    def wrong(self, output: Array, truth: Any) -> Array:
+        """An output of the same shape that counts as a wrong answer: for samples that could not be answered."""
+
+    def difference(self, now: Array, then: Array) -> float:
+        """How far two outputs for one input are apart, 0 equal, on the scale of a probability (golden pairs)."""
+
+    def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
+        """A sample as people look at it, the answer drawn in; ``place`` is filled in by the caller."""
+
+    def noise(self, count: int, input_size: Sequence[int], seed: int) -> list[bytes]:
+        """Raw stand-ins to time on where no data is at hand."""
+
+    # --------------------------------------------------------------------------------------------- training
 
     def input_sizes(self, card: DataCard) -> tuple[tuple[int, ...], ...]:
         """Input sizes worth trying for this data, the most natural first."""
 
-    def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
-        """The module that ships: prepared batch (uint8) -> normalise -> module -> probabilities."""
-
-    def normalise(self, batch: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
-        """Prepared batch (n, H, W, 3) uint8 to what ``ModelFamily.build`` modules take, (n, 3, H, W) float."""
+    def example(self, input_size: Sequence[int], encoding: str = "") -> Array:
+        """A prepared input of zeros, without the batch axis: what networks are counted with."""
 
     def statistics(self, prepared: Array) -> Mapping[str, tuple[float, ...]]:
         """Statistics of prepared training samples that normalise needs, e.g. ``mean`` and ``std`` per channel."""
 
+    def target(self, truth: Any, input_size: Sequence[int], labels: Sequence[str]) -> Array:
+        """A truth as training takes it, of fixed shape per input size; identity for classes and numbers."""
+
+    def normalise(self, batch: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
+        """Prepared batch to what ``ModelFamily.build`` modules take; for pictures (n, 3, H, W) float."""
+
+    def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
+        """The module that ships: prepared batch -> normalise -> module -> outputs (n, …), ready to be judged."""
+
     def augmentations(self, card: DataCard) -> tuple[str, ...]:
         """Names of augmentations that suit the data."""
 
-    def augment(self, batch: Tensor, names: Sequence[str], generator: torch.Generator) -> Tensor:
-        """Augment a normalised batch."""
+    def augment(self, batch: Tensor, targets: Tensor, names: Sequence[str], generator: torch.Generator) -> Pair:
+        """Augment a normalised batch, and its targets where they move with it (boxes, masks)."""
 
-    def loss(self, outputs: Tensor, truths: Tensor, label_smoothing: float) -> Tensor:
+    def loss(self, outputs: Any, targets: Tensor, label_smoothing: float) -> Tensor:
         """Mean training loss of a batch."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A size of a family worth trying. ``options`` are what ``build`` takes."""
+    """A size of a family worth trying. ``options`` are what ``build`` takes, ``encoding`` which inputs it reads."""
 
     name: str
     options: Options
     input_size: tuple[int, ...]
+    encoding: str = ""
 
 
 class ModelFamily(Protocol):
     """A scalable architecture, or a baseline.
 
-    ``build`` returns a module from normalised input (n, 3, H, W) float to logits (n, outputs).
+    ``build`` returns a module from the task's normalised input, (n, 3, H, W) float for pictures, to what its ``wrap``
+    and ``loss`` take: logits (n, outputs) for labels.
     ``fitting`` is ``gradient``, or ``closed-form`` for families that have a ``fit`` method instead of being trained.
+
+    A family may define two methods more. ``loss(outputs, targets, label_smoothing)`` replaces the task's in training;
+    ``to_onnx(shipped, example)`` returns the ModelProto of a wrapped module where torch's exporter is not the best way
+    (input ``input``, output ``output``, batch fixed by ``example`` (batch, …)); its answers are compared with torch's.
+    And an attribute: ``most_epochs``, beyond which training gains nothing (a fine-tuning needs few).
     """
 
     name: str

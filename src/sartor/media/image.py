@@ -137,6 +137,26 @@ def to_png(pixels: Array) -> bytes:
     return file.getvalue()
 
 
+def noise_pictures(count: int, size: Sequence[int], seed: int = 0) -> list[bytes]:
+    """PNG files of seeded noise, (H, W) pixels: stand-ins where no picture is at hand."""
+    generator = np.random.default_rng(seed)
+    return [to_png(generator.integers(0, 256, (*size, 3), dtype=np.uint8)) for _ in range(count)]
+
+
+NEAR_SIDE = 12  # pixels: near copies are compared at 12 x 12
+NEAR_RATIO = 0.2  # near copies differ by at most this share of their contrast (root mean squares)
+LEAST_SIDE = 16  # below it all pictures of a class look alike
+
+
+def nearly_same(left: Array, right: Array) -> bool:
+    """Whether two pictures (h, w, 3) look the same when small; never for tiny ones."""
+    if min(*left.shape[:2], *right.shape[:2]) < LEAST_SIDE:
+        return False
+    one, other = (resize(picture, (NEAR_SIDE, NEAR_SIDE)).astype(np.float32) for picture in (left, right))
+    contrast = max(8.0, float(np.sqrt(one.std() * other.std())))
+    return float(np.sqrt(((one - other) ** 2).mean())) / contrast <= NEAR_RATIO
+
+
 def thumbnail(raw: bytes, side: int = 96) -> str:
     """A PNG of at most ``side`` pixels a side as base64; tiny pictures are enlarged by a whole factor.
 

@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sartor.reading.sample import label_text, natural_order
 from sartor.stages.data.duplicates import conflicts, copies_within, group_numbers, leaked, near_pairs
-from sartor.stages.data.sample import label_text, natural_order
 from sartor.stages.data.splits import cut, share_for
 
 samples = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=120)

@@ -5,7 +5,7 @@ import pytest
 
 from sartor.errors import DataError
 from sartor.prepared import open_data
-from sartor.stages.data.tables import choose_columns
+from sartor.reading.tables import choose_columns
 from sartor.types import DataSource
 
 

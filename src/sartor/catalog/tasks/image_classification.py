@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
-from sartor.errors import DataError
-from sartor.metrics import Metric
+from sartor.catalog.tasks._labels import METRICS, class_loss, label_answer, largest_difference, wrong_label
+from sartor.reading.sample import Part
 from sartor.registry import register
-from sartor.types import DataCard, Pipeline
+from sartor.types import DataCard, DataSource, Example, Explanation, Pipeline
 
 if TYPE_CHECKING:
     import torch
 
-    from sartor.catalog.contracts import Array, Module, Tensor
+    from sartor.catalog.contracts import Array, Module, Pair, Tensor, Truths
 
 LADDER = (32, 48, 64, 96, 128, 160, 224)
 """Input sizes for pictures larger than 40 pixels; all divide by 16."""
+
+SURVEY_SIDE = 32  # pixels: what many pictures together show is seen on small ones
 
 MOST_NATURAL = 128
 """Larger inputs are offered, but last: cost grows with the square, and small nets gain little beyond this."""
@@ -32,56 +34,101 @@ class ImageClassification:
 
     name = "image-classification"
     title = "classify images"
-    reader = "images"
-    version = 1  # of what ``prepare`` yields; a change makes cached prepared data stale
-    metrics = (
-        Metric("accuracy", "", "higher", "quality", "accuracy", bounded=True),
-        Metric("accuracy_top5", "", "higher", "quality", "top-5 accuracy", bounded=True),
-        Metric("f1_macro", "", "higher", "quality", "macro F1", bounded=True),
-        Metric("calibration_error", "", "lower", "quality", "calibration error", bounded=True),
-    )
+    version = 1
+    media = "image"
+    truth = "class"
+    splitting = "stratified"
+    advice: Mapping[str, str] = {}
+    metrics = METRICS
 
-    def inspect(self, raw: bytes) -> Sighting:
+    def read(self, source: DataSource) -> list[Part]:
+        """Folders per class, tables of paths or bytes, archives, data sets of the hub."""
+        from sartor.reading.locate import locate
+
+        return locate(source)
+
+    def inspect(self, raw: bytes, truth: bytes | None = None) -> Sighting:
         from sartor.media.image import look
 
         seen = look(raw)
         return Sighting(seen.content, {"mode": seen.mode, "size": seen.size}, seen.likeness)
 
-    def survey(self, prepared: Array, truths: Array, seed: int) -> Mapping[str, Any]:
+    def alike(self, left: Array, right: Array) -> bool:
+        from sartor.media.image import nearly_same
+
+        return nearly_same(left, right)
+
+    def survey(
+        self, decoded: Iterator[Array], truths: Truths, facts: Mapping[str, Any], seed: int
+    ) -> Mapping[str, Any]:
         """``mirror``: whether mirrored pictures look like pictures of the same class (see ``media.mirror``)."""
+        import numpy as np
+
+        from sartor.media.image import resize
         from sartor.media.mirror import mirror_evidence
 
-        return {"mirror": mirror_evidence(prepared, truths, seed)}
+        side = max(1, min(SURVEY_SIDE, *facts["sizes"]["median"]))
+        pictures = np.stack([resize(picture, (side, side)) for picture in decoded])
+        return {"mirror": mirror_evidence(pictures, np.asarray(truths), seed)}
 
     def decode(self, raw: bytes) -> Array:
         from sartor.media.image import decode
 
         return decode(raw)
 
-    def prepare(self, decoded: Array, input_size: Sequence[int]) -> Array:
+    def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Array], truths: Truths) -> bytes:
+        """Nothing: a picture is prepared alike whatever the others are."""
+        return b""
+
+    def recall(self, encoding: str, learnt: bytes) -> None:
+        return None
+
+    def prepare(self, decoded: Array, input_size: Sequence[int], learnt: Any = None) -> Array:
         from sartor.media.image import resize
 
         return resize(decoded, input_size)
 
-    def answer(self, output: Array, pipeline: Pipeline) -> dict[str, Any]:
-        import numpy as np
+    def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
+        return label_answer(output, pipeline)
 
-        if not np.isfinite(output).all():
-            raise DataError("the model's output is not finite for this input, so there is no answer")
-        count = max(1, min(int(pipeline.options.get("top_k", 5)), len(pipeline.labels)))
-        best = np.argsort(-output, kind="stable")[:count]
-        top = [{"label": pipeline.labels[index], "confidence": float(output[index])} for index in best]
-        return {**top[0], "top": top}
+    def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
+        """By occlusion: how far the best label's confidence falls when a region is covered."""
+        from sartor.catalog.tasks._occlusion import explain_regions
 
-    def score(self, outputs: Array, truths: Array, labels: Sequence[str], confidence: float) -> Scores:
+        best = int(ask([raw])[0].argmax())
+        return explain_regions(ask, self.decode(raw), lambda output: float(output[best]), pipeline.labels[best])
+
+    def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
         from sartor.catalog.tasks._classification_scores import classification_scores
 
         return classification_scores(outputs, truths, labels, confidence)
 
-    def thumbnail(self, raw: bytes) -> str:
+    def wrong(self, output: Array, truth: Any) -> Array:
+        return wrong_label(output, truth)
+
+    def difference(self, now: Array, then: Array) -> float:
+        return largest_difference(now, then)
+
+    def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
         from sartor.media.image import thumbnail
 
-        return thumbnail(raw)
+        answer = label_answer(output, pipeline)
+        return Example("", pipeline.labels[int(truth)], answer["label"], answer["confidence"], thumbnail(raw))
+
+    def noise(self, count: int, input_size: Sequence[int], seed: int) -> list[bytes]:
+        from sartor.media.image import noise_pictures
+
+        return noise_pictures(count, input_size, seed)
+
+    def example(self, input_size: Sequence[int], encoding: str = "") -> Array:
+        import numpy as np
+
+        return np.zeros((*input_size, 3), np.uint8)
+
+    def target(self, truth: Any, input_size: Sequence[int], labels: Sequence[str]) -> Array:
+        import numpy as np
+
+        return np.asarray(truth)
 
     def input_sizes(self, card: DataCard) -> tuple[tuple[int, ...], ...]:
         """From the shorter side of the median picture: never enlarged, except tiny pictures (up to 16) twofold."""
@@ -125,12 +172,10 @@ class ImageClassification:
         mirror = card.facts.get("mirror", {})
         return ("flip", "shift") if mirror.get("suits") else ("shift",)
 
-    def augment(self, batch: Tensor, names: Sequence[str], generator: torch.Generator) -> Tensor:
+    def augment(self, batch: Tensor, targets: Tensor, names: Sequence[str], generator: torch.Generator) -> Pair:
         from sartor.catalog.tasks._image_tensors import augment
 
-        return augment(batch, names, generator)
+        return augment(batch, names, generator), targets
 
-    def loss(self, outputs: Tensor, truths: Tensor, label_smoothing: float) -> Tensor:
-        from torch.nn.functional import cross_entropy
-
-        return cross_entropy(outputs, truths, label_smoothing=label_smoothing)
+    def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+        return class_loss(outputs, targets, label_smoothing)

@@ -16,8 +16,8 @@ from sartor.evidence import Workspace
 from sartor.jobs import PrepareJob, PrepareResult
 from sartor.prepared import alone, in_order
 from sartor.progress import Tell, silent
+from sartor.reading.locate import locate
 from sartor.stages.data import duplicates, refuse
-from sartor.stages.data.locate import locate
 from sartor.stages.data.scan import Seen, fault_problems, gather_facts, scan
 from sartor.stages.data.splits import ENOUGH_TEST, ENOUGH_VALIDATION, cut, share_for
 from sartor.stages.data.whole import REMOVED, SPLITS, TEST, TRAIN, VALIDATION, Whole

@@ -17,7 +17,7 @@ from sartor.catalog.contracts import Sighting, Task
 from sartor.errors import DataError
 from sartor.prepared import in_order
 from sartor.progress import Tell
-from sartor.stages.data.sample import Part, Sample
+from sartor.reading.sample import Part, Sample
 from sartor.types import DataProblem
 
 Array = np.ndarray[Any, np.dtype[Any]]

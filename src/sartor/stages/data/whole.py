@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sartor.stages.data.sample import natural_order
+from sartor.reading.sample import natural_order
 from sartor.stages.data.scan import Seen, shown
 from sartor.types import Split
 

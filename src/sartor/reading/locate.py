@@ -6,11 +6,11 @@ import glob
 from pathlib import Path
 
 from sartor.errors import DataError, nearest
-from sartor.stages.data.arrays import read_arrays
-from sartor.stages.data.folders import read_folder, split_folders
-from sartor.stages.data.hub import is_saved, read_hub, read_saved
-from sartor.stages.data.sample import Part
-from sartor.stages.data.tables import TABLES, read_table, split_tables
+from sartor.reading.arrays import read_arrays
+from sartor.reading.folders import read_folder, split_folders
+from sartor.reading.hub import is_saved, read_hub, read_saved
+from sartor.reading.sample import Part
+from sartor.reading.tables import TABLES, read_table, split_tables
 from sartor.types import DataSource, Split
 
 HUB = "hub:"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sartor.errors import DataError, MissingExtra
-from sartor.stages.data.sample import SPLIT_NAMES, Part, Sample
-from sartor.stages.data.tables import choose_columns, table_samples
+from sartor.reading.sample import SPLIT_NAMES, Part, Sample
+from sartor.reading.tables import choose_columns, table_samples
 from sartor.types import DataProblem, DataSource, Split
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sartor.errors import DataError
 from sartor.media.image import SUFFIXES
-from sartor.stages.data.sample import SPLIT_NAMES, Part, Sample
+from sartor.reading.sample import SPLIT_NAMES, Part, Sample
 from sartor.types import DataProblem, Split
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from sartor.errors import DataError, nearest
 from sartor.media.image import PIXEL_LIMIT, to_png
-from sartor.stages.data.sample import SPLIT_NAMES, Part, Sample, label_text
+from sartor.reading.sample import SPLIT_NAMES, Part, Sample, label_text
 from sartor.types import DataProblem, DataSource, Split
 
 Array = np.ndarray[Any, np.dtype[Any]]

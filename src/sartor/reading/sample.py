@@ -32,12 +32,14 @@ class Sample:
         label: None where there is none.
         raw: the input's bytes; None for a file of its own, which is read when needed.
         problem: why a reader already knows the sample to be broken; empty otherwise.
+        truth: of tasks whose truths are structures, as the reader found it; ``label`` is not used then.
     """
 
     place: str
     label: str | None
     raw: bytes | None = None
     problem: str = ""
+    truth: bytes | None = None
 
 
 @dataclass

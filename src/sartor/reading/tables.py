@@ -10,7 +10,7 @@ from typing import Any
 
 from sartor.errors import DataError, MissingExtra, nearest
 from sartor.media.image import SUFFIXES
-from sartor.stages.data.sample import SPLIT_NAMES, Part, Sample, label_text
+from sartor.reading.sample import SPLIT_NAMES, Part, Sample, label_text
 from sartor.types import DataProblem, DataSource, Split
 
 TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
