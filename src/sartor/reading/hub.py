@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sartor.errors import DataError, MissingExtra
-from sartor.reading.sample import SPLIT_NAMES, Part, Sample
-from sartor.reading.tables import choose_columns, table_samples
-from sartor.types import DataProblem, DataSource, Split
+from sartor.reading.sample import SPLIT_NAMES
+from sartor.reading.tables import Row, Table
+from sartor.types import DataSource, Split
+
+HUB = "hub:"
 
 
 def is_saved(folder: Path) -> bool:
@@ -19,23 +21,23 @@ def is_saved(folder: Path) -> bool:
     )
 
 
-def read_saved(folder: Path, split: Split, source: DataSource, *, may_hold_splits: bool) -> list[Part]:
-    """Parts of a saved data set; nothing is downloaded."""
+def saved_rows(folder: Path, split: Split, *, may_hold_splits: bool) -> list[Table]:
+    """The splits of a saved data set as tables; nothing is downloaded."""
     library = _library()
     try:
         loaded = library.load_from_disk(str(folder))
     except Exception as error:  # the library raises whatever its file formats raise
         raise DataError(f"{folder}: the saved data set cannot be read ({_short(error)})") from error
-    return _parts(loaded, str(folder), folder, split, source, may_hold_splits)
+    return _tables(loaded, str(folder), folder, split, may_hold_splits)
 
 
-def read_hub(address: str, split: Split, source: DataSource, *, may_hold_splits: bool) -> list[Part]:
-    """Parts of a data set of the hub: ``owner/name``, or ``owner/name:split``.
+def hub_rows(address: str, split: Split, source: DataSource, *, may_hold_splits: bool) -> list[Table]:
+    """The splits of a data set of the hub as tables: ``hub:owner/name``, or ``hub:owner/name:split``.
 
     ``data.options`` may hold ``revision`` and ``config``. Code that comes with a data set is never run.
     """
     library = _library()
-    name, _, part = address.partition(":")
+    name, _, part = address.removeprefix(HUB).partition(":")
     options = {"revision": source.options.get("revision"), "name": source.options.get("config")}
     try:
         loaded = library.load_dataset(name, **{key: value for key, value in options.items() if value})
@@ -46,8 +48,8 @@ def read_hub(address: str, split: Split, source: DataSource, *, may_hold_splits:
     if part:
         if part not in loaded:
             raise DataError(f"hub:{name} has no split {part!r}; it has {', '.join(loaded)}")
-        return [_part(loaded[part], f"hub:{name}", Path.cwd(), split, source)]
-    return _parts(loaded, f"hub:{name}", Path.cwd(), split, source, may_hold_splits)
+        return [_table(loaded[part], f"hub:{name}", Path.cwd(), split)]
+    return _tables(loaded, f"hub:{name}", Path.cwd(), split, may_hold_splits)
 
 
 def _library() -> Any:
@@ -59,32 +61,33 @@ def _library() -> Any:
     return datasets
 
 
-def _parts(loaded: Any, title: str, root: Path, split: Split, source: DataSource, may_hold_splits: bool) -> list[Part]:
+def _tables(loaded: Any, title: str, root: Path, split: Split, may_hold_splits: bool) -> list[Table]:
     if not hasattr(loaded, "keys"):  # a single Dataset
-        return [_part(loaded, title, root, split, source)]
+        return [_table(loaded, title, root, split)]
     named = {SPLIT_NAMES[name.lower()]: name for name in loaded if name.lower() in SPLIT_NAMES}
     wanted = [split] if not may_hold_splits or split not in named else list(named)
     if split not in named:
         if len(loaded) != 1:
             raise DataError(f"{title}: it has no split {split!r}; it has {', '.join(loaded)}")
         named[split] = next(iter(loaded))
-    return [_part(loaded[named[name]], title, root, name, source) for name in wanted]
+    return [_table(loaded[named[name]], title, root, name) for name in wanted]
 
 
-def _part(table: Any, title: str, root: Path, split: Split, source: DataSource) -> Part:
-    notes: list[DataProblem] = []
-    chosen = choose_columns(table.column_names, source, title, split, notes)
-    features = table.features
-    names = tuple(getattr(features[chosen[1]], "names", None) or ())
-    table = table.select_columns(list(chosen))
-    if hasattr(features[chosen[0]], "decode"):  # keep the file's bytes: decoding is ours, within limits
-        feature = type(features[chosen[0]])(decode=False)
-        table = table.cast_column(chosen[0], feature)
-    return Part(split, f"{title} {split}", root, _samples(table, title, chosen, names), names, notes)
+def _table(loaded: Any, title: str, root: Path, split: Split) -> Table:
+    place = title.rsplit("/", 1)[-1]
 
+    def names(column: str) -> tuple[str, ...]:
+        return tuple(getattr(loaded.features[column], "names", None) or ())
 
-def _samples(table: Any, title: str, chosen: tuple[str, str], names: tuple[str, ...]) -> Iterator[Sample]:
-    return table_samples(title.rsplit("/", 1)[-1], iter(table), chosen, names)
+    def rows(columns: Sequence[str] | None = None) -> Iterator[tuple[str, Row]]:
+        chosen = loaded.select_columns(list(columns)) if columns else loaded
+        for column, feature in chosen.features.items():
+            if hasattr(feature, "decode"):  # keep the file's bytes: decoding is ours, within limits
+                chosen = chosen.cast_column(column, type(feature)(decode=False))
+        for number, row in enumerate(chosen, 1):
+            yield f"{place} row {number}", row
+
+    return Table(split, title, f"{title} {split}", root, tuple(loaded.column_names), names, rows)
 
 
 def _short(error: Exception) -> str:

@@ -1,27 +1,61 @@
-"""Reads tables of paths or bytes: CSV, JSONL and Parquet manifests, with their columns named or guessed."""
+"""Reads tables row by row: CSV, JSONL and Parquet, with their columns named or guessed."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sartor.errors import DataError, MissingExtra, nearest
 from sartor.media.image import SUFFIXES
-from sartor.reading.sample import SPLIT_NAMES, Part, Sample, label_text
-from sartor.types import DataProblem, DataSource, Split
+from sartor.reading.sample import SPLIT_NAMES, label_text
+from sartor.types import DataProblem, Split
 
 TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
-INPUT_NAMES = (
-    *("image", "img", "picture", "photo", "image_path", "img_path", "filepath", "file_path", "path", "file_name"),
-    *("filename", "file", "image_file", "image_bytes", "bytes", "pixels"),
-)
-LABEL_NAMES = ("label", "class", "category", "target", "class_name", "label_name", "labels", "fine_label", "y")
 BATCH_ROWS = 64
+FIRST_ROWS = 100
+"""Objects of a JSONL file that are looked at to know its columns: later ones may lack some."""
+
+LONGEST_CELL = 1 << 24  # characters; the csv module's own limit of 131,072 is less than a long text
 
 Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One split as rows, whether from files or from a data set of the hub.
+
+    Args:
+        title: where it is, for people; ``name`` is short, for sentences about its columns.
+        root: folder that paths in it are relative to.
+        columns: their names.
+        names: column of class numbers -> the names they stand for.
+        rows: the rows, anew at each call, each with a name for people ("train.csv row 7"); at least the columns asked
+            for, all where None is given.
+    """
+
+    split: Split
+    name: str
+    title: str
+    root: Path
+    columns: tuple[str, ...]
+    names: Callable[[str], tuple[str, ...]]
+    rows: Callable[[Sequence[str] | None], Iterator[tuple[str, Row]]]
+
+
+def is_table(path: Path) -> bool:
+    """True for a file that :func:`read_rows` reads, by its name; text tables may be gzipped (``.jsonl.gz``)."""
+    return _kind(path) in TABLES and not (path.suffix.lower() == ".gz" and _kind(path) == ".parquet")
+
+
+def _kind(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
 
 
 def split_tables(folder: Path) -> dict[Split, list[Path]]:
@@ -30,44 +64,58 @@ def split_tables(folder: Path) -> dict[Split, list[Path]]:
         found: dict[Split, list[Path]] = {}
         for path in sorted(place.glob("*")) if place.is_dir() else []:
             word = path.name.lower().split(".")[0].split("-")[0]
-            if path.suffix.lower() in TABLES and word in SPLIT_NAMES:
+            if is_table(path) and word in SPLIT_NAMES:
                 found.setdefault(SPLIT_NAMES[word], []).append(path)
         if "train" in found:
             return found
     return {}
 
 
-def read_table(paths: Sequence[Path], split: Split, source: DataSource) -> Part:
-    """A part of one table, or of the shards of one."""
+def file_table(paths: Sequence[Path], split: Split) -> Table:
+    """One table in one file, or in several of the same columns; rows are named by file and number."""
     first = paths[0]
-    columns = _columns(first)
-    notes: list[DataProblem] = []
-    chosen = choose_columns(columns, source, first.name, split, notes)
-    names = _class_names(first, chosen[1]) if first.suffix.lower() == ".parquet" else ()
-    samples = (sample for path in paths for sample in table_samples(path.name, _rows(path, chosen), chosen, names))
+
+    def rows(columns: Sequence[str] | None = None) -> Iterator[tuple[str, Row]]:
+        for path in paths:
+            for number, row in enumerate(read_rows(path, columns), 1):
+                yield f"{path.name} row {number}", row
+
     title = str(first) if len(paths) == 1 else f"{first.parent} ({len(paths)} files)"
-    return Part(split, title, first.parent, samples, names, notes)
+    columns = tuple(column_names(first))
+    return Table(split, first.name, title, first.parent, columns, lambda column: class_names(first, column), rows)
 
 
-def choose_columns(
-    columns: Sequence[str], source: DataSource, table: str, split: Split, notes: list[DataProblem]
-) -> tuple[str, str]:
-    """The input and the label column: as named by the user, else by their usual names.
+def pick_columns(
+    columns: Sequence[str],
+    wanted: Mapping[str, tuple[str, Sequence[str]]],
+    table: str,
+    split: Split,
+    notes: list[DataProblem],
+) -> dict[str, str]:
+    """A column for every role: as named by the user, else by its usual names, else the only one left.
+
+    Args:
+        columns: what the table has.
+        wanted: role (a key of ``data``: ``input``, ``label`` …) -> (column named by the user or "", usual names).
+        table: its name, for the sentences.
+        split: for the remarks.
+        notes: takes a remark where the choice was a guess among several.
 
     Raises:
         DataError: a named column is not there, or nothing can be guessed; the sentence lists what was found.
     """
-    wanted = {"input": (source.input, INPUT_NAMES), "label": (source.label, LABEL_NAMES)}
     chosen: dict[str, str] = {}
-    for role, (given, usual) in wanted.items():
+    for role, (given, _) in wanted.items():
         if given:
             if given not in columns:
                 near = nearest(given, columns)
                 hint = f"did you mean {near!r}?" if near else f"it has {', '.join(columns)}."
                 raise DataError(f"{table}: data.{role} names the column {given!r}, which is not there; {hint}")
             chosen[role] = given
+    for role, (given, usual) in wanted.items():
+        if given:
             continue
-        lower = {column.lower(): column for column in reversed(columns)}
+        lower = {column.lower(): column for column in reversed(columns) if column not in chosen.values()}
         found = [lower[name] for name in usual if name in lower]
         if len(found) > 1:
             others = ", ".join(repr(name) for name in found[1:])
@@ -77,63 +125,61 @@ def choose_columns(
             chosen[role] = found[0]
     rest = [column for column in columns if column not in chosen.values()]
     for role in wanted:
-        if role not in chosen and len(columns) == 2 and len(rest) == 1:
+        if role not in chosen and len(columns) == len(wanted) and len(rest) == 1:
             chosen[role] = rest[0]
         if role not in chosen:
             raise DataError(
                 f"{table}: no column looks like the {role} among {', '.join(columns)}; name it with data.{role}"
             )
-    return chosen["input"], chosen["label"]
+    return chosen
 
 
-def table_samples(table: str, rows: Iterable[Row], chosen: tuple[str, str], names: Sequence[str]) -> Iterator[Sample]:
-    """Rows as samples; a row whose input is no path and no bytes is a broken sample."""
-    input_column, label_column = chosen
-    for number, row in enumerate(rows, 1):
-        yield _sample(f"{table} row {number}", row.get(input_column), _named(row.get(label_column), names))
-
-
-def _sample(place: str, value: Any, label: str | None) -> Sample:
-    if isinstance(value, Mapping):  # Hugging Face Image feature: struct{bytes, path}
-        if value.get("bytes"):
-            path = value.get("path")
-            return Sample(f"{place} ({path})" if path else place, label, bytes(value["bytes"]))
-        value = value.get("path")
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return Sample(place, label, bytes(value))
-    if isinstance(value, str) and value.strip():
-        text = value.strip()
-        if "://" in text[:12]:
-            return Sample(place, label, b"", f"{text[:60]} is a web address; download it and give its path")
-        return Sample(text, label)
-    return Sample(place, label, b"", "there is no path and no bytes in this row")
-
-
-def _named(value: Any, names: Sequence[str]) -> str | None:
+def class_name(value: Any, names: Sequence[str]) -> str | None:
+    """A cell as a label: numbers by the names they stand for, None for what is missing."""
     if names and isinstance(value, int) and not isinstance(value, bool):
         return names[value] if 0 <= value < len(names) else None  # -1 marks a missing label on the hub
     return label_text(value)
 
 
-def _columns(path: Path) -> list[str]:
-    if path.suffix.lower() == ".parquet":
+def column_names(path: Path) -> list[str]:
+    """The columns of a table.
+
+    Raises:
+        DataError: it cannot be read, or has no rows.
+    """
+    kind = _kind(path)
+    if kind == ".parquet":
         return list(_parquet(path).schema_arrow.names)
-    for row in _rows(path, None):
-        return list(row)
-    raise DataError(f"{path}: the table has no rows")
+    found: dict[str, None] = {}
+    for number, row in enumerate(read_rows(path)):
+        found.update(dict.fromkeys(row))
+        if kind in (".csv", ".tsv") or number + 1 == FIRST_ROWS:
+            break
+    if not found:
+        raise DataError(f"{path}: the table has no rows")
+    return list(found)
 
 
-def _rows(path: Path, chosen: tuple[str, str] | None) -> Iterator[Row]:
-    kind = path.suffix.lower()
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """The rows of one CSV, TSV, JSONL (all three also gzipped) or Parquet file, streamed.
+
+    Cells of CSV are text. ``columns`` spares Parquet from reading the others; text tables give them all.
+
+    Raises:
+        DataError: it is no such table, or is damaged further on; the sentence says where.
+    """
+    kind = _kind(path)
     try:
         if kind == ".parquet":
-            yield from _parquet_rows(path, chosen)
+            yield from _parquet_rows(path, columns)
         elif kind in (".csv", ".tsv"):
             yield from _csv_rows(path)
         else:
             yield from _json_rows(path)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: it is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path}: it is damaged and cannot be unpacked to its end ({error})") from error
     except OSError as error:
         raise DataError(f"{path}: the table cannot be read ({error.strerror or error})") from error
     except csv.Error as error:
@@ -152,13 +198,13 @@ def _parquet(path: Path) -> Any:
         raise DataError(f"{path}: it is not a readable Parquet file ({str(error)[:100]})") from error
 
 
-def _parquet_rows(path: Path, chosen: tuple[str, str] | None) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     file = _parquet(path)
     import pyarrow
 
     try:
         for batch in file.iter_batches(
-            _batch_rows(file.metadata), columns=list(chosen) if chosen else None, use_threads=False
+            _batch_rows(file.metadata), columns=list(columns) if columns else None, use_threads=False
         ):
             yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
@@ -171,8 +217,13 @@ def _batch_rows(metadata: Any) -> int:
     return max(1, min(BATCH_ROWS, (8 << 20) * int(metadata.num_rows) // max(int(size), 1)))
 
 
-def _class_names(path: Path, column: str) -> tuple[str, ...]:
-    """Names of a ClassLabel column, from the metadata that the ``datasets`` library leaves in Parquet files."""
+def class_names(path: Path, column: str) -> tuple[str, ...]:
+    """Names of a ClassLabel column, from the metadata that the ``datasets`` library leaves in Parquet files.
+
+    Empty for other columns and other kinds of files.
+    """
+    if _kind(path) != ".parquet":
+        return ()
     metadata = (_parquet(path).schema_arrow.metadata or {}).get(b"huggingface")
     try:
         names = json.loads(metadata)["info"]["features"][column]["names"] if metadata else ()
@@ -181,8 +232,15 @@ def _class_names(path: Path, column: str) -> tuple[str, ...]:
     return tuple(names) if all(isinstance(name, str) for name in names) else ()
 
 
+def _opened(path: Path) -> TextIO:
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+    return path.open(newline="", encoding="utf-8-sig")
+
+
 def _csv_rows(path: Path) -> Iterator[Row]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
+    with _opened(path) as file:
         head = file.readline()
         file.seek(0)
         delimiter = max(",;\t", key=head.count)
@@ -200,7 +258,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
+    with _opened(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

@@ -5,7 +5,7 @@ import pytest
 
 from sartor.errors import DataError
 from sartor.prepared import open_data
-from sartor.reading.tables import choose_columns
+from sartor.reading.picture_tables import choose_columns
 from sartor.types import DataSource
 
 
