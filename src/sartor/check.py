@@ -68,7 +68,7 @@ def check(requirement: Requirement, place: Place, observer: Observer) -> Outlook
         with Executor(place.workspace, evidence, place.id) as executor:
             findings = survey(requirement, place, executor, observer, time.time())
             networks = {r.candidate.network.id: r.candidate.network for r in findings.records() if not r.refusals}
-            job = DescribeJob(tuple(networks.values()))
+            job = DescribeJob(requirement.task, tuple(networks.values()))
             action = Action("describe", job, f"{len(networks)} networks", "estimate")
             findings.learn(action, executor.do("describe", job, observer.tell))
     finally:

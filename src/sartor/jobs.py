@@ -76,7 +76,8 @@ class DescribeResult:
 class Recipe:
     """How a network is trained. Rates are for the batch size given.
 
-    ``augment`` names augmentations of the task; ``auto`` stands for those the task suggests for the data.
+    ``augment`` names augmentations of the task; ``auto`` stands for those the task suggests for the data. ``clip`` is
+    the largest norm of a step's gradient, 0 for no bound.
     """
 
     epochs: float
@@ -88,6 +89,7 @@ class Recipe:
     warmup_share: float = 0.15
     ema_decay: float = 0.99
     augment: tuple[str, ...] = ()
+    clip: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ STAGES = {
     "measure": "sartor.stages.measure:measure",
     "compare": "sartor.stages.measure:compare",
     "evaluate": "sartor.stages.measure:evaluate",
+    "explain": "sartor.stages.measure:explain",
     "throughput": "sartor.stages.train:probe_throughput",
     "train": "sartor.stages.train:train",
 }

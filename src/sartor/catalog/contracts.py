@@ -98,6 +98,10 @@ class Task(Protocol):
 
     A raw input is always bytes: a picture's file, UTF-8 text, or a JSON object (a table's row, a user). ``decode``,
     ``recall``, ``prepare``, ``answer`` and ``explain`` run inside packages: base install only.
+
+    A task of numbers may define two methods more: ``truth_statistics(truths) -> Mapping[str, Sequence[float]]``, which
+    joins the statistics that ``normalise`` and ``wrap`` get, and ``scale(targets, statistics) -> Tensor``, by which a
+    batch's targets go before ``loss`` sees them. Further keys of ``data`` that it takes stand in ``options``.
     """
 
     name: str
@@ -218,7 +222,8 @@ class ModelFamily(Protocol):
     A family may define two methods more. ``loss(outputs, targets, label_smoothing)`` replaces the task's in training;
     ``to_onnx(shipped, example)`` returns the ModelProto of a wrapped module where torch's exporter is not the best way
     (input ``input``, output ``output``, batch fixed by ``example`` (batch, …)); its answers are compared with torch's.
-    And an attribute: ``most_epochs``, beyond which training gains nothing (a fine-tuning needs few).
+    And two attributes: ``most_epochs``, beyond which training gains nothing (a fine-tuning needs few), and
+    ``autocast``, False for what must be trained in fp32.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Draws answers into pictures: boxes, class maps, heat. Pillow and numpy only; every function returns a PNG as base64."""
+"""Draws answers into pictures: boxes, class maps, heat. Every function returns a PNG as base64; Pillow and numpy only."""
 
 from __future__ import annotations
 

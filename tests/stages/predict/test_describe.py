@@ -22,7 +22,7 @@ def built(monkeypatch):
     def use(build, input_size=(32, 32)):
         family = type("Family", (), {"build": staticmethod(lambda network: build())})()
         monkeypatch.setattr(module_under_test.registry, "get", lambda kind, name: family)
-        return module_under_test.cost_of(Network("test", "", {}, input_size, 10))
+        return module_under_test.cost_of(Network("test", "", {}, input_size, 10), "image-classification")
 
     return use
 
@@ -97,7 +97,7 @@ def test_a_network_that_cannot_run_is_left_out_with_a_reason(monkeypatch):
     monkeypatch.setattr(module_under_test.registry, "get", lambda kind, name: family)
     told = []
     networks = tuple(Network("test", variant, {}, (8, 8), 10) for variant in ("good", "bad", "fine"))
-    result = describe(DescribeJob(networks), None, lambda text, share=None: told.append(text))
+    result = describe(DescribeJob("image-classification", networks), None, lambda text, share=None: told.append(text))
     assert [cost.network for cost in result.costs] == ["test-good", "test-fine"]
     assert any("NO_COST" in text and "test-bad" in text for text in told)
 
@@ -112,7 +112,7 @@ def catalogue():
 
 def test_every_network_of_the_catalogue_has_a_cost():
     networks = tuple(catalogue())
-    result = describe(DescribeJob(networks), None)
+    result = describe(DescribeJob("image-classification", networks), None)
     assert [cost.network for cost in result.costs] == [network.id for network in networks]
     for cost in result.costs:
         assert cost.parameters > 0
@@ -120,6 +120,6 @@ def test_every_network_of_the_catalogue_has_a_cost():
 
 
 def test_a_wider_net_of_a_family_costs_more():
-    costs = {cost.network: cost for cost in describe(DescribeJob(tuple(catalogue())), None).costs}
+    costs = {cost.network: cost for cost in describe(DescribeJob("image-classification", tuple(catalogue())), None).costs}
     widths = [costs[name].operations for name in ("resnet9-xs", "resnet9-s", "resnet9-m") if name in costs]
     assert widths == sorted(set(widths))

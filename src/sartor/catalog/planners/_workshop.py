@@ -40,7 +40,7 @@ class Workshop:
                 parent_outputs = parent_result.outputs if parent_result else ""
         job = EvaluateJob(
             file,
-            self._pipeline(candidate),
+            self.pipeline(candidate, file),
             self.now.card.fingerprint,
             split,
             self.now.device.id,
@@ -71,6 +71,8 @@ class Workshop:
                 self.requirement.target.batch,
                 self.requirement.seed,
                 registry.get("compressors", candidate.compressor).options(self.now.device),
+                network.encoding,
+                self.now.artifact(root).learnt,
             )
             outcome = yield Action("compress", job, network.id, "select" if weights else "probe")
             self._files[key] = "" if outcome.refusal else outcome.result.artifact.sha256
@@ -98,7 +100,7 @@ class Workshop:
     ) -> MeasureJob:
         return MeasureJob(
             file,
-            self._pipeline(candidate),
+            self.pipeline(candidate, file),
             self.now.card.fingerprint,
             self.now.device.id,
             self.requirement.confidence,
@@ -107,7 +109,8 @@ class Workshop:
             trained,
         )
 
-    def _pipeline(self, candidate: Candidate) -> Pipeline:
+    def pipeline(self, candidate: Candidate, file: str) -> Pipeline:
+        """How a candidate's file is run."""
         model = "model.safetensors" if candidate.runtime == "torch" else "model.onnx"
         return Pipeline(
             self.requirement.task,
@@ -118,12 +121,14 @@ class Workshop:
             candidate.precision,
             candidate.threads,
             self.requirement.target.batch,
+            encoding=candidate.network.encoding,
+            learnt=self.now.artifact(file).learnt,
         )
 
     def comparison(self, ours: Candidate, file: str, other: Candidate, other_file: str, metric: str) -> Action:
         job = CompareJob(
-            CompareSide(file, self._pipeline(ours)),
-            CompareSide(other_file, self._pipeline(other)),
+            CompareSide(file, self.pipeline(ours, file)),
+            CompareSide(other_file, self.pipeline(other, other_file)),
             self.now.card.fingerprint,
             self.now.device.id,
             self.requirement.confidence,

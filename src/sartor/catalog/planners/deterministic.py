@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sartor import registry
@@ -10,6 +11,7 @@ from sartor.catalog.planners._schedule import EFFORTS, Effort, ends_first, enoug
 from sartor.catalog.planners._workshop import UNCOMPRESSED, Step, Workshop, value_of
 from sartor.jobs import (
     DescribeJob,
+    ExplainJob,
     ThroughputJob,
     TrainJob,
 )
@@ -28,6 +30,7 @@ FIRST_RUNG_SHARE = 0.25  # of the training time
 GAIN_EXPONENT = 0.2  # error rates fell at least so with epochs, as a power, for every family we tried
 REUSE_SHARE = 0.6  # a training of another run with so large a share of the epochs wanted is not done again
 FEWEST_EPOCHS = 3.0  # a network that would see its data less often in its long training is not begun
+EXPLAINED = 6  # answers of the chosen candidate that are explained
 BASELINE_EPOCHS = 10.0
 BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
 START_S = 3.0  # a training process starts, loads and evaluates about so long
@@ -53,6 +56,7 @@ class _Course:
         self.effort: Effort = EFFORTS[situation.requirement.budget.effort]
         self.samples = situation.card.splits["train"].samples
         self.shop = Workshop(situation)
+        self.primary = registry.get("tasks", situation.requirement.task).metrics[0]
 
     def run(self) -> Plan:
         yield from self._describe()
@@ -69,7 +73,8 @@ class _Course:
 
     def _describe(self) -> Step[None]:
         networks = {r.candidate.network.id: r.candidate.network for r in self.now.records() if not r.refusals}
-        yield Action("describe", DescribeJob(tuple(networks.values())), f"{len(networks)} networks", "estimate")
+        job = DescribeJob(self.requirement.task, tuple(networks.values()))
+        yield Action("describe", job, f"{len(networks)} networks", "estimate")
 
     def _probe(self) -> Step[None]:
         """Measure untrained networks on the target until the share of the budget is spent."""
@@ -109,7 +114,7 @@ class _Course:
         While nothing meets the limits on validation and time is left, the next in rank gets a long training too.
         """
         bracket, rates = yield from self._bracket(fitting)
-        plenty = sum(self._seconds(rates[n.id], enough_epochs(self.samples)) for n in bracket)
+        plenty = sum(self._seconds(rates[n.id], self._enough(n)) for n in bracket)
         survivors = min(self.effort.survivors, len(bracket))
         scores: dict[str, float] = {}
         ranked = bracket
@@ -120,8 +125,8 @@ class _Course:
             if scores and begun >= survivors and self._is_met_on_validation():
                 break
             waiting = max(1, (survivors if scores else len(ranked)) - begun)
-            epochs = self._epochs(rates[network.id], self._training_time() / waiting)
-            if epochs < FEWEST_EPOCHS and (begun or self._training_time() < START_S):
+            epochs = self._epochs(network, rates[network.id], self._training_time() / waiting)
+            if epochs < self._fewest(network) and (begun or self._training_time() < START_S):
                 continue
             begun += 1
             weights = yield from self._train(network, epochs, floor=self._floor())
@@ -138,16 +143,18 @@ class _Course:
         rates: dict[str, float] = {}
         bracket: list[Network] = []
         survivors = min(self.effort.survivors, len(fitting))
+        families = len({network.model for network in fitting})
         for network in largest_first((n, self.shop.size(n)) for n in fitting):
-            if len(bracket) == self.effort.bracket:
+            if len(bracket) == max(self.effort.bracket, families):  # every family has its turn
                 break
             rate = yield from self._rate(network)
             if rate is None:
                 continue
             long = self._training_time() * (1 - FIRST_RUNG_SHARE) / survivors
             epochs = max(0.0, long - START_S) * rate / self.samples
-            if epochs < FEWEST_EPOCHS:
-                why = f"it would see the data {epochs:.1f} times within the budget; {FEWEST_EPOCHS:g} is the least"
+            if epochs < self._fewest(network):
+                least = f"{self._fewest(network):g} is the least"
+                why = f"it would see the data {epochs:.1f} times within the budget; {least}"
                 self.now.stop(network.id, "TOO_LONG_TO_TRAIN", why)
                 continue
             rates[network.id] = rate
@@ -170,19 +177,38 @@ class _Course:
         while len(entrants) > survivors and self._common_epochs(entrants, rates, time) < FEWEST_FIRST_EPOCHS:
             slowest = min(entrants, key=lambda n: (rates[n.id], n.id))
             entrants.remove(slowest)
-        epochs = max(FEWEST_FIRST_EPOCHS, on_ladder(self._common_epochs(entrants, rates, time)))
+        common = max(FEWEST_FIRST_EPOCHS, on_ladder(self._common_epochs(entrants, rates, time)))
         scores: dict[str, float] = {}
         for network in entrants:
+            epochs = min(common, self._enough(network))
             weights = yield from self._train(network, epochs, floor=0.0, short=True)
             if weights:
                 scores[network.id] = self._score(network, weights)
         long = self._training_time() / survivors
 
         def promise(network: Network) -> tuple[float, float, str]:
-            gain = max(1.0, self._epochs(rates[network.id], long) / epochs) ** -GAIN_EXPONENT
-            return (1 - scores[network.id]) * gain, self.shop.size(network), network.id
+            more = self._epochs(network, rates[network.id], long) / min(common, self._enough(network))
+            gain = max(1.0, more) ** -GAIN_EXPONENT
+            return self._promised(scores[network.id], gain), self.shop.size(network), network.id
 
         return sorted((n for n in entrants if n.id in scores), key=promise), dict(scores)
+
+    def _promised(self, score: float, gain: float) -> float:
+        """The error believed to be left after a longer training: it shrinks by the factor ``gain``; lower is better."""
+        if self.primary.direction == "lower":
+            return score * gain
+        return (1 - score) * gain if self.primary.bounded else -score
+
+    def _enough(self, network: Network) -> float:
+        """Epochs beyond which a network gains nothing."""
+        family = registry.get("models", network.model)
+        if family.fitting == "closed-form":
+            return 1.0
+        return min(enough_epochs(self.samples), float(getattr(family, "most_epochs", math.inf)))
+
+    def _fewest(self, network: Network) -> float:
+        """Epochs below which a network is not begun."""
+        return min(FEWEST_EPOCHS, self._enough(network))
 
     def _common_epochs(self, networks: Sequence[Network], rates: dict[str, float], seconds: float) -> float:
         """Epochs that every network can have when they share a time."""
@@ -220,7 +246,7 @@ class _Course:
         for network in sorted(near.values(), key=lambda n: (-self.shop.size(n), n.id)):
             rate = yield from self._rate(network)
             if rate is not None and rate * time / self.samples >= 1:
-                weights = yield from self._train(network, self._epochs(rate, time), floor=0.0)
+                weights = yield from self._train(network, self._epochs(network, rate, time), floor=0.0)
                 if weights:
                     yield from self._deploy(network, weights, even_if_ruled_out=True)
                 return
@@ -228,10 +254,10 @@ class _Course:
     def _best_known(self) -> list[tuple[Network, str]]:
         """Networks that other runs trained to their end, with their weights; the best few by score."""
         known = [
-            (result.score, network.id, network, result.weights.sha256)
+            (-self._promised(result.score, 1.0), network.id, network, result.weights.sha256)
             for network in self.shop.networks()
             for job, result in self.now.trained(network.id)[-1:]
-            if job.recipe.epochs >= FEWEST_EPOCHS and not result.stopped
+            if job.recipe.epochs >= self._fewest(network) and not result.stopped
         ]
         return [
             (network, weights) for _, _, network, weights in sorted(known, reverse=True)[: self.effort.survivors + 1]
@@ -254,10 +280,10 @@ class _Course:
         """How long a training takes, start and evaluation included."""
         return START_S + epochs * self.samples / rate / 0.85
 
-    def _epochs(self, rate: float, seconds: float) -> float:
+    def _epochs(self, network: Network, rate: float, seconds: float) -> float:
         """Epochs that fit into a time, with room for start and evaluation."""
         wanted = max(0.0, seconds - START_S) * 0.85 * rate / self.samples
-        return on_ladder(min(wanted, enough_epochs(self.samples)))
+        return on_ladder(min(wanted, self._enough(network)))
 
     def _train(self, network: Network, epochs: float, *, floor: float, short: bool = False) -> Step[str]:
         """Weights after so many epochs; trainings that exist serve when they are nearly as long, or longer.
@@ -292,8 +318,7 @@ class _Course:
 
     def _floor(self) -> float:
         """The lowest value of the primary metric that a limit allows; 0 without one."""
-        primary = registry.get("tasks", self.requirement.task).metrics[0]
-        floors = [x.value for x in self.requirement.limits if x.metric == primary.name and x.bound == "min"]
+        floors = [x.value for x in self.requirement.limits if x.metric == self.primary.name and x.bound == "min"]
         return max(floors, default=0.0)
 
     def _reserve(self) -> float:
@@ -330,6 +355,7 @@ class _Course:
         chosen = self.now.decision().chosen
         if chosen:
             yield from self._measure_reference(self.shop.record(chosen))
+            yield from self._explain(self.shop.record(chosen))
 
     def _confirm_cost(self, candidate: Candidate, file: str) -> Step[None]:
         """Time the trained file in several fresh processes; again, a little longer, while the machine is noisy."""
@@ -371,3 +397,12 @@ class _Course:
             if r.candidate.id in openings and not r.notes.get("baseline") and value_of(r, "latency_p50_ms")
         }
         return list(found.values())
+
+    def _explain(self, record: Record) -> Step[None]:
+        """Why the chosen file answers a few test samples, spread evenly, as it does."""
+        assert record.artifact is not None
+        file, n = record.artifact.sha256, self.now.card.splits["test"].samples
+        chosen = sorted({round(place * (n - 1) / max(1, EXPLAINED - 1)) for place in range(min(n, EXPLAINED))})
+        pipeline = self.shop.pipeline(record.candidate, file)
+        job = ExplainJob(file, pipeline, self.now.card.fingerprint, "test", tuple(chosen))
+        yield Action("explain", job, record.candidate.id, "confirm")

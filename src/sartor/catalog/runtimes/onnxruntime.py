@@ -62,6 +62,11 @@ class OnnxRuntime:
         return OnnxRuntimeSession(path, threads)
 
 
+_KINDS = {"tensor(double)": "float64", "tensor(float16)": "float16", "tensor(bool)": "bool"} | {
+    f"tensor({name})": name for name in ("uint8", "int8", "int16", "int32", "int64")
+}
+
+
 class OnnxRuntimeSession:
     """One ONNX file, loaded."""
 
@@ -77,12 +82,13 @@ class OnnxRuntimeSession:
         self._output = [self._session.get_outputs()[0].name]
 
     def run(self, batch: Array) -> Array:
-        """Prepared batch to outputs (batch, outputs) float32."""
+        """Prepared batch to outputs (batch, …), floats as float32."""
         try:
             output = self._session.run(self._output, {self._input: batch})[0]
         except Exception as error:  # ONNX Runtime raises classes of its own, all bare Exceptions
             raise Unsupported("RUNTIME_FAILED", f"ONNX Runtime cannot run {self._path.name}: {_line(error)}") from None
-        return np.asarray(output, dtype=np.float32)
+        found: Array = np.asarray(output)
+        return found.astype(np.float32) if found.dtype.kind == "f" and found.dtype != np.float32 else found
 
     @cached_property
     def effective_precision(self) -> str:
@@ -95,7 +101,7 @@ class OnnxRuntimeSession:
             session = _open(runtime, self._path, self._threads, profile=str(Path(folder) / "profile"))
             wanted = session.get_inputs()[0]
             shape = [size if isinstance(size, int) else 1 for size in wanted.shape]
-            kind = np.uint8 if wanted.type == "tensor(uint8)" else np.float32
+            kind = np.dtype(_KINDS.get(wanted.type, "float32"))
             session.run(self._output, {self._input: np.zeros(shape, kind)})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         operators = {event.get("args", {}).get("op_name") for event in events if event.get("cat") == "Node"}

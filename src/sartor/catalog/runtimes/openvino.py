@@ -109,7 +109,7 @@ class OpenVinoSession:
         self._request.set_output_tensor(0, openvino.Tensor(self._output, shared_memory=True))
 
     def run(self, batch: Array) -> Array:
-        """Prepared batch to outputs (batch, outputs) float32."""
+        """Prepared batch to outputs (batch, …), floats as float32."""
         if batch.shape != self._input.shape or batch.dtype != self._input.dtype:
             raise Unsupported(
                 "RUNTIME_FAILED",
@@ -121,7 +121,7 @@ class OpenVinoSession:
             self._request.infer(share_outputs=True)
         except Exception as error:
             raise Unsupported("RUNTIME_FAILED", f"OpenVINO cannot run {self._name}: {_line(error)}") from None
-        return np.array(self._output, dtype=np.float32)
+        return np.array(self._output, dtype=np.float32 if self._output.dtype.kind == "f" else None)
 
 
 def _buffer(port: Any) -> Array:

@@ -68,13 +68,13 @@ class TorchSession:
         self._module = _rebuild(path)
 
     def run(self, batch: Array) -> Array:
-        """Prepared batch to outputs (batch, outputs) float32."""
+        """Prepared batch to outputs (batch, …)."""
         try:
             with self._torch.inference_mode():
                 output = self._module(self._torch.from_numpy(batch))
         except RuntimeError as error:
             raise Unsupported("RUNTIME_FAILED", f"torch cannot run {self._name}: {_line(error)}") from None
-        result: Array = output.float().numpy()
+        result: Array = (output.float() if output.is_floating_point() else output).numpy()
         return result
 
 

@@ -55,7 +55,8 @@ def explain_regions(
     if not causes or causes[0].weight < 0.01:
         sentence = f"no single region decides: {answer} keeps its confidence of {whole:.2f} whatever is covered"
     else:
-        sentence = f"{answer} rests on the {causes[0].name}: covered, its confidence falls from {whole:.2f} by {causes[0].weight:.2f}"
+        fall = f"its confidence falls from {whole:.2f} by {causes[0].weight:.2f}"
+        sentence = f"{answer} rests on the {causes[0].name}: covered, {fall}"
     return Explanation("regions", causes, sentence, heat(pixels, weights))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sartor import registry
 from sartor.catalog.contracts import ModelFamily, Runtime
@@ -113,6 +114,7 @@ def _how_to_get(runtime: Runtime) -> str:
 
 def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelFamily, Network, Refusal | None]]:
     sizes = registry.get("tasks", requirement.task).input_sizes(card)
+    outputs = max(1, len(card.labels))
     for name in requirement.search.models or registry.names("models"):
         family: ModelFamily = registry.get("models", name)
         if requirement.task not in family.tasks:
@@ -120,23 +122,38 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
         try:
             for variant in family.variants(card, sizes, requirement.budget.effort):
                 options = dict(variant.options)
-                network = Network(name, variant.name, options, tuple(variant.input_size), len(card.labels))
+                size = tuple(variant.input_size)
+                network = Network(name, variant.name, options, size, outputs, variant.encoding)
                 yield family, network, None
         except Unsupported as refusal:
-            network = Network(name, "", {}, tuple(sizes[0]), len(card.labels))
+            network = Network(name, "", {}, tuple(sizes[0]), outputs)
             yield family, network, Refusal(refusal.code, refusal.detail)
         except MissingExtra as missing:
             if name in requirement.search.models:
                 raise
-            network = Network(name, "", {}, tuple(sizes[0]), len(card.labels))
+            network = Network(name, "", {}, tuple(sizes[0]), outputs)
             yield family, network, Refusal("MISSING_EXTRA", str(missing))
     if requirement.model:
-        adapter = registry.get("models", "transformers")
+        name, adapter = _adapter(requirement)
         variant = adapter.checkpoint_variant(Path(requirement.model), sizes)
-        network = Network(
-            "transformers", variant.name, dict(variant.options), tuple(variant.input_size), len(card.labels)
-        )
-        yield adapter, network, None
+        size, options = tuple(variant.input_size), dict(variant.options)
+        yield adapter, Network(name, variant.name, options, size, outputs, variant.encoding), None
+
+
+def _adapter(requirement: Requirement) -> tuple[str, Any]:
+    """The family that takes checkpoints of the task.
+
+    Raises:
+        RequirementError: there is none.
+    """
+    for name in requirement.search.models or registry.names("models"):
+        family = registry.get("models", name)
+        if requirement.task in family.tasks and hasattr(family, "checkpoint_variant"):
+            return name, family
+    raise RequirementError(
+        [f"model  no model family takes a checkpoint for {requirement.task}; remove model, or name another task"],
+        source=requirement.name,
+    )
 
 
 def _parent(candidate: Candidate, precisions: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from sartor import registry
 from sartor.codec import digest
@@ -35,7 +36,7 @@ def compress(job: CompressJob, workspace: Workspace, tell: Tell = silent) -> Art
     if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
         raise Unsupported("BAD_OPTION", f"calibration_samples is {samples!r}; it must be a whole number of at least 1")
     tell(f"compressing with {job.compressor}")
-    calibration = open_data(job.data, workspace).calibration(job.input_size, samples, job.seed)
+    calibration = open_data(job.data, workspace).calibration(job.input_size, samples, job.seed, job.encoding)
     scratch = workspace.scratch(digest(job))
     made, target = scratch / "made", scratch / "model"
     compressor.apply(workspace.objects.path(job.artifact), made, calibration, options, job.seed)
@@ -47,4 +48,4 @@ def compress(job: CompressJob, workspace: Workspace, tell: Tell = silent) -> Art
         made.replace(target)
     artifact = workspace.objects.take(target, format=compressor.produces, parent=job.artifact, made_by=job.compressor)
     workspace.clear_scratch(digest(job))
-    return ArtifactResult(artifact, time.monotonic() - began)
+    return ArtifactResult(replace(artifact, learnt=job.learnt), time.monotonic() - began)

@@ -24,7 +24,7 @@ def describe(job: DescribeJob, workspace: Workspace, tell: Tell = silent) -> Des
     is the refusal that its export gives.
 
     Example:
-        >>> describe(DescribeJob((network,)), workspace).costs[0].operations  # doctest: +SKIP
+        >>> describe(DescribeJob(task, (network,)), workspace).costs[0].operations  # doctest: +SKIP
 
     Raises:
         MissingExtra: torch is not installed.
@@ -33,13 +33,13 @@ def describe(job: DescribeJob, workspace: Workspace, tell: Tell = silent) -> Des
     for place, network in enumerate(job.networks):
         tell(f"counting {network.id}", place / len(job.networks))
         try:
-            costs.append(cost_of(network))
+            costs.append(cost_of(network, job.task))
         except Unsupported as refusal:
             tell(str(refusal))
     return DescribeResult(tuple(costs))
 
 
-def cost_of(network: Network) -> NetworkCost:
+def cost_of(network: Network, task: str) -> NetworkCost:
     """Cost of one network from a forward pass on the meta device, or on the CPU where a family needs values.
 
     Raises:
@@ -51,32 +51,37 @@ def cost_of(network: Network) -> NetworkCost:
         raise MissingExtra("counting a network's operations", "train", "torch") from error
 
     try:
-        return _count(network, torch.device("meta"))
+        return _count(network, task, torch.device("meta"))
     except Exception:  # a family may raise anything: initialisers that look at values (SVD, .item()) have no meta form
         try:
-            return _count(network, torch.device("cpu"))
+            return _count(network, task, torch.device("cpu"))
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise Unsupported("NO_COST", f"{network.id} cannot be run on {network.input_size}: {reason}") from error
 
 
-def _count(network: Network, device: torch.device) -> NetworkCost:
+def _count(network: Network, task_name: str, device: torch.device) -> NetworkCost:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
+    task = registry.get("tasks", task_name)
+    example = task.example(network.input_size, network.encoding)[None]
     with device:
         module = registry.get("models", network.model).build(network).eval()
-        image = torch.zeros(1, 3, *network.input_size)
+        blank = task.normalise(torch.from_numpy(example).to(device), task.statistics(example))
     counter = counting_mode()
     # fused attention on the CPU is one opaque operator; the plain form shows its two matrix products
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        module(image)
+        module(blank)
     return NetworkCost(
         network=network.id,
         operations=counter.operations,
         parameters=_kept_numbers(module),
         activation_bytes=counter.activation_bytes,
         layers=counter.layers,
+        looked_up=sum(
+            tensor.numel() for tensor in module.parameters() if _storage(tensor) in counter.looked_up - counter.read
+        ),
     )
 
 
@@ -97,6 +102,7 @@ def counting_mode() -> Any:
 
     Its ``operations`` are 2 × multiply-accumulates of convolutions and matrix products (the formulas are torch's own
     ``flop_registry``), ``layers`` their number, ``activation_bytes`` the fp32 bytes that all operators write.
+    ``looked_up`` names the tables of which rows were taken, ``read`` everything that was read whole.
     """
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -107,6 +113,8 @@ def counting_mode() -> Any:
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
             self.operations = self.activation_bytes = self.layers = 0
+            self.looked_up: set[int] = set()
+            self.read: set[int] = set()
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = func(*args, **(kwargs or {}))
@@ -115,11 +123,25 @@ def counting_mode() -> Any:
                 self.layers += 1
                 self.operations += int(formula(*args, **(kwargs or {}), out_val=out))
             if _writes(func):
+                given = [_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+                if func._overloadpacket.__name__ in _LOOK_UPS:
+                    self.looked_up.update(given[:1])
+                else:
+                    self.read.update(given)
                 written = sum(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
                 self.activation_bytes += written * FP32_BYTES
             return out
 
     return Counting()
+
+
+_LOOK_UPS = frozenset({"embedding", "_embedding_bag", "_embedding_bag_forward_only", "index_select", "gather", "index"})
+"""Operators that take a few rows of their first tensor."""
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    """Names the memory behind a tensor and its views, on the meta device too."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _writes(func: Any) -> bool:

@@ -107,7 +107,7 @@ def latency_floor_ms(cost: NetworkCost, candidate: Candidate, device: Device, *,
     known = ceilings.get(candidate.precision)
     fastest = known or max(ceilings.values(), key=lambda ceiling: ceiling.operations_per_s, default=None)
     compute_s = batch * cost.operations / (fastest.operations_per_s * COMPUTE_HEADROOM) if fastest else 0.0
-    weights = cost.parameters * _weight_bytes(candidate)
+    weights = (cost.parameters - cost.looked_up) * _weight_bytes(candidate)
     memory_s = weights / (device.bandwidth_bytes_per_s * CACHE_HEADROOM) if device.bandwidth_bytes_per_s else 0.0
     return max(compute_s, memory_s) * 1e3
 
@@ -117,7 +117,7 @@ def _roofline(cost: NetworkCost, candidate: Candidate, device: Device, floor: fl
     ceiling = device.ceilings.get(candidate.precision) or device.ceilings.get("fp32")
     cores = min(candidate.threads, device.cores) / max(device.cores, 1)
     rate = (ceiling.operations_per_s if ceiling else 1e9) * cores * TYPICAL_SHARE.get(candidate.precision, 0.35)
-    moved = cost.parameters * _weight_bytes(candidate) + 2 * batch * cost.activation_bytes
+    moved = (cost.parameters - cost.looked_up) * _weight_bytes(candidate) + 2 * batch * cost.activation_bytes
     bandwidth = max(device.bandwidth_bytes_per_s, 1e8) * CACHE_GAIN
     busy_ms = (batch * cost.operations / rate + moved / bandwidth) * 1e3
     value = max(floor, busy_ms + cost.layers * TYPICAL_LAYER_MS + TYPICAL_CALL_MS)

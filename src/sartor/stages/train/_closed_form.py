@@ -14,7 +14,7 @@ from sartor.evidence import Workspace
 from sartor.jobs import ThroughputResult, TrainJob, TrainResult
 from sartor.prepared import PreparedData
 from sartor.progress import Tell
-from sartor.stages.train._feed import in_sequence
+from sartor.stages.train._feed import in_sequence, scaled
 from sartor.stages.train._machine import settle
 from sartor.stages.train._scoring import Scorer
 from sartor.stages.train._weights import conditions, keep_weights
@@ -47,14 +47,16 @@ def fitted(job: TrainJob, data: PreparedData) -> nn.Module:
     family = registry.get("models", job.network.model)
     task = registry.get("tasks", job.task)
     train = data.split("train")
-    samples = train.prepared(job.network.input_size)
-    statistics = data.statistics(job.network.input_size)
+    network = job.network
+    samples = train.prepared(network.input_size, network.encoding)
+    targets = train.targets(network.input_size, network.encoding)
+    statistics = data.statistics(network.input_size, network.encoding)
     torch.manual_seed(job.seed)
     module: nn.Module = family.build(job.network)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, truths in in_sequence(samples, train.truths, job.recipe.batch_size, _CPU):
-            yield task.normalise(inputs, statistics), truths
+        for inputs, truths in in_sequence(samples, targets, job.recipe.batch_size, _CPU):
+            yield task.normalise(inputs, statistics), scaled(task, truths, statistics)
 
     with torch.no_grad():
         family.fit(module, batches)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sartor.catalog.contracts import Task
 from sartor.prepared import Array
 
 _MIX = 0x9E3779B97F4A7C15  # keeps seeds of neighbouring epochs and steps apart
@@ -28,26 +29,26 @@ class Feed:
     """Shuffled training batches by step number; nothing to save for a resume.
 
     Args:
-        samples: (n, …) uint8, memory-mapped; only the rows of a batch are read.
-        truths: (n,) int64.
+        samples: (n, …) prepared, memory-mapped; only the rows of a batch are read.
+        targets: (n, …), as the task's ``target`` makes them.
         batch_size: of every batch; the remainder of an epoch is left out, a new one each epoch.
     """
 
-    def __init__(self, samples: Array, truths: Array, batch_size: int, seed: int, device: torch.device) -> None:
-        self.samples, self.truths, self.device = samples, truths, device
-        self.batch_size = min(batch_size, len(truths))
-        self.steps_per_epoch = max(1, len(truths) // self.batch_size)
+    def __init__(self, samples: Array, targets: Array, batch_size: int, seed: int, device: torch.device) -> None:
+        self.samples, self.targets, self.device = samples, targets, device
+        self.batch_size = min(batch_size, len(targets))
+        self.steps_per_epoch = max(1, len(targets) // self.batch_size)
         self._seed = seed
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Samples (batch, …) uint8 and truths (batch,) of a step, on the device."""
+        """Samples (batch, …) and targets (batch, …) of a step, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             generator = np.random.default_rng(seed_of(self._seed, 1, epoch))
-            self._epoch, self._order = epoch, generator.permutation(len(self.truths))
+            self._epoch, self._order = epoch, generator.permutation(len(self.targets))
         chosen = np.sort(self._order[position * self.batch_size : (position + 1) * self.batch_size])
-        return to_device(self.samples[chosen], self.device), to_device(self.truths[chosen], self.device)
+        return to_device(self.samples[chosen], self.device), to_device(self.targets[chosen], self.device)
 
     def generator(self, step: int) -> torch.Generator:
         """Randomness of a step's augmentation, on the CPU."""
@@ -59,15 +60,28 @@ class Feed:
 
 
 def in_sequence(
-    samples: Array, truths: Array, batch_size: int, device: torch.device
+    samples: Array, targets: Array, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """All samples once, in stored order."""
-    for start in range(0, len(truths), batch_size):
+    for start in range(0, len(targets), batch_size):
         rows = slice(start, start + batch_size)
-        yield to_device(np.array(samples[rows]), device), to_device(np.array(truths[rows]), device)
+        yield to_device(np.array(samples[rows]), device), to_device(np.array(targets[rows]), device)
+
+
+def scaled(task: Task, targets: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
+    """Targets as the loss takes them: brought to scale by tasks of numbers."""
+    scale = getattr(task, "scale", None)
+    return targets if scale is None else scale(targets, statistics)
+
+
+def channels_last(batch: Tensor) -> Tensor:
+    """Pictures (n, c, h, w) with channels last in memory, which convolutions like best; anything else as it is."""
+    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
 def to_device(rows: Array, device: torch.device) -> Tensor:
-    """An array as a tensor on the device, copied asynchronously where that exists."""
+    """An array as a tensor on the device, copied asynchronously where that exists; doubles become floats."""
+    if rows.dtype == np.float64:
+        rows = rows.astype(np.float32)
     tensor = torch.from_numpy(np.ascontiguousarray(rows))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from sartor import registry
 from sartor.blocks import revive_dead_filters
@@ -23,7 +24,7 @@ from sartor.prepared import PreparedData
 from sartor.progress import Tell
 from sartor.stages.train import _checkpoints
 from sartor.stages.train._average import Average, recalibrate_norms
-from sartor.stages.train._feed import Feed
+from sartor.stages.train._feed import Feed, channels_last, scaled
 from sartor.stages.train._machine import settle, training_device, training_dtype
 from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
 from sartor.stages.train._scoring import Score, Scorer, casting
@@ -37,6 +38,7 @@ _TELL_EVERY_S = 1.0
 _EVALUATIONS = 8
 _PROBE_WARMUP_STEPS = 2
 _RECALIBRATION_SAMPLES = 4096
+WORST = 1e12  # the score of a training that diverged, where lower is better
 
 
 @dataclass
@@ -58,17 +60,19 @@ class Training:
         settle(job.threads)
         self.job = job
         self.device = training_device()
-        self.dtype = training_dtype(self.device)
         self.task: Task = registry.get("tasks", job.task)
         family: ModelFamily = registry.get("models", job.network.model)
-        train, size = data.split("train"), job.network.input_size
-        self._statistics = data.statistics(size)
+        self.dtype = training_dtype(self.device) if getattr(family, "autocast", True) else torch.float32
+        self._loss = getattr(family, "loss", self.task.loss)
+        train, size, encoding = data.split("train"), job.network.input_size, job.network.encoding
+        self._statistics = data.statistics(size, encoding)
         auto = self.task.augmentations(data.card)
         self._augment = tuple(x for name in job.recipe.augment for x in (auto if name == "auto" else (name,)))
         torch.manual_seed(job.seed)
         module = family.build(job.network)
         self.module: nn.Module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.feed = Feed(train.prepared(size), train.truths, job.recipe.batch_size, job.seed, self.device)
+        samples, targets = train.prepared(size, encoding), train.targets(size, encoding)
+        self.feed = Feed(samples, targets, job.recipe.batch_size, job.seed, self.device)
         revive_dead_filters(self.module, self.task.normalise(self.feed.batch(0)[0], self._statistics))
         self.average = Average(self.module, job.recipe.ema_decay)
         self.optimizers = make_optimizers(self.module, job.recipe, self.dtype)
@@ -80,15 +84,18 @@ class Training:
         recipe = self.job.recipe
         self.module.train()
         torch.manual_seed(self.feed.layer_seed(step))
-        inputs, truths = self.feed.batch(step)
+        inputs, targets = self.feed.batch(step)
         batch = self.task.normalise(inputs, self._statistics)
+        targets = scaled(self.task, targets, self._statistics)
         if self._augment:
-            batch = self.task.augment(batch, self._augment, self.feed.generator(step))
+            batch, targets = self.task.augment(batch, targets, self._augment, self.feed.generator(step))
         self.learning_rate = set_rate(self.optimizers, rate_share(step, self.steps, recipe.warmup_share))
         with casting(self.device, self.dtype):
-            outputs = self.module(batch.contiguous(memory_format=torch.channels_last))
-        loss = self.task.loss(outputs.float(), truths, recipe.label_smoothing)
+            outputs = self.module(channels_last(batch))
+        loss: Tensor = self._loss(tree_map(_in_fp32, outputs), targets, recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
+        if recipe.clip:
+            nn.utils.clip_grad_norm_(self.module.parameters(), recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -106,6 +113,10 @@ class Training:
         for kind, module in (("module.", self.module), ("average.", self.average.module)):
             module.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})
         _checkpoints.restore_optimizers(self.optimizers, tensors)
+
+
+def _in_fp32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, tell: Tell) -> TrainResult:
@@ -143,7 +154,7 @@ def _sample_batches(training: Training) -> Iterator[Tensor]:
     count = max(1, min(training.feed.steps_per_epoch, _RECALIBRATION_SAMPLES // training.feed.batch_size))
     for step in range(count):
         inputs, _ = training.feed.batch(step)
-        yield training.task.normalise(inputs, training._statistics).contiguous(memory_format=torch.channels_last)
+        yield channels_last(training.task.normalise(inputs, training._statistics))
 
 
 def _final_score(training: Training, job: TrainJob, data: PreparedData, progress: Progress) -> float:
@@ -151,7 +162,7 @@ def _final_score(training: Training, job: TrainJob, data: PreparedData, progress
     try:
         score = Scorer(job, data, training.device, torch.float32).score(training.average.module).value
     except Unsupported:
-        score = 0.0
+        score = 0.0 if training.task.metrics[0].direction == "higher" else WORST
     if progress.curve:
         progress.curve[-1] = replace(progress.curve[-1], score=score)
     return score

@@ -15,7 +15,7 @@ from sartor.catalog.contracts import Task
 from sartor.errors import Unsupported
 from sartor.jobs import TrainJob
 from sartor.prepared import Array, PreparedData
-from sartor.stages.train._feed import in_sequence
+from sartor.stages.train._feed import to_device
 
 _CONFIDENCE = 0.95
 
@@ -41,13 +41,13 @@ class Scorer:
         self, job: TrainJob, data: PreparedData, device: torch.device, dtype: torch.dtype, limit: int = 0
     ) -> None:
         validation = data.split("validation")
-        size = job.network.input_size
+        size, encoding = job.network.input_size, job.network.encoding
         self._count = min(limit or len(validation), len(validation))
-        self._samples: Array = validation.prepared(size)
-        self._truths = validation.truths
+        self._samples: Array = validation.prepared(size, encoding)
+        self._truths = validation.truths[: self._count]
         self._task: Task = registry.get("tasks", job.task)
         self._labels = data.card.labels
-        self._statistics = data.statistics(size)
+        self._statistics = data.statistics(size, encoding)
         self._batch = max(32, min(512, job.recipe.batch_size))
         self._device, self._dtype = device, dtype
 
@@ -63,18 +63,19 @@ class Scorer:
         seconds = time.perf_counter() - started
         if not np.isfinite(outputs).all():
             raise Unsupported("DIVERGED", "the network's outputs are no longer finite")
-        scores = self._task.score(outputs, self._truths[: self._count], self._labels, _CONFIDENCE)
+        scores = self._task.score(outputs, self._truths, self._labels, _CONFIDENCE)
         value, _, high = scores.values[self._task.metrics[0].name]
         return Score(value, high, self._count / seconds)
 
     def _inputs(self) -> Iterator[Tensor]:
-        for inputs, _ in in_sequence(self._samples, self._truths[: self._count], self._batch, self._device):
-            yield inputs
+        for start in range(0, self._count, self._batch):
+            yield to_device(np.array(self._samples[start : min(start + self._batch, self._count)]), self._device)
 
     def _outputs(self, wrapped: nn.Module, inputs: Tensor) -> Array:
         with torch.inference_mode(), casting(self._device, self._dtype):
             outputs: Tensor = wrapped(inputs)
-        return outputs.float().cpu().numpy()
+        found: Array = (outputs.float() if outputs.is_floating_point() else outputs).cpu().numpy()
+        return found
 
 
 def casting(device: torch.device, dtype: torch.dtype) -> torch.autocast:
