@@ -1,4 +1,4 @@
-"""Draws answers into pictures: boxes, class maps, heat. Every function returns a PNG as base64; Pillow and numpy only."""
+"""Draws answers into pictures: boxes, class maps, heat. Pillow and numpy only; all functions give a PNG as base64."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ def built(monkeypatch):
 
     def use(build, input_size=(32, 32)):
         family = type("Family", (), {"build": staticmethod(lambda network: build())})()
-        monkeypatch.setattr(module_under_test.registry, "get", lambda kind, name: family)
+        task = registry.get("tasks", "image-classification")
+        monkeypatch.setattr(module_under_test.registry, "get", lambda kind, name: task if kind == "tasks" else family)
         return module_under_test.cost_of(Network("test", "", {}, input_size, 10), "image-classification")
 
     return use
@@ -33,6 +34,22 @@ def test_a_convolution(built):
     assert cost.parameters == 16 * 27 + 16
     assert cost.activation_bytes == 4 * 16 * 32 * 32
     assert cost.layers == 1
+
+
+def test_a_table_of_which_rows_are_taken_is_not_read_whole(built):
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.tied, self.out = nn.Embedding(100, 8), nn.Embedding(50, 8), nn.Linear(8, 2)
+
+        def forward(self, pixels):
+            ids = pixels.flatten(1)[:, :5].long()
+            found = self.table(ids).mean(1) + self.tied(ids).mean(1)
+            return self.out(found) + (found @ self.tied.weight.T).sum()
+
+    cost = built(Words)
+    assert cost.looked_up == 100 * 8  # the tied table takes part in a product as well
+    assert cost.parameters == 150 * 8 + 2 * 8 + 2
 
 
 def test_a_depthwise_convolution(built):
@@ -94,7 +111,8 @@ def test_a_network_that_cannot_run_is_left_out_with_a_reason(monkeypatch):
         return nn.Linear(7, 10) if network.variant == "bad" else nn.Conv2d(3, 4, 1)
 
     family = type("Family", (), {"build": staticmethod(build)})()
-    monkeypatch.setattr(module_under_test.registry, "get", lambda kind, name: family)
+    task = registry.get("tasks", "image-classification")
+    monkeypatch.setattr(module_under_test.registry, "get", lambda kind, name: task if kind == "tasks" else family)
     told = []
     networks = tuple(Network("test", variant, {}, (8, 8), 10) for variant in ("good", "bad", "fine"))
     result = describe(DescribeJob("image-classification", networks), None, lambda text, share=None: told.append(text))
@@ -106,6 +124,8 @@ def catalogue():
     card = DataCard("image-classification", "f", tuple("abcde"), {"train": SplitCard(500, {}, "")}, ())
     for name in registry.names("models"):
         family = registry.get("models", name)
+        if "image-classification" not in family.tasks:
+            continue
         for variant in family.variants(card, ((32, 32),), "balanced"):
             yield Network(name, variant.name, dict(variant.options), tuple(variant.input_size), 5)
 
@@ -120,6 +140,8 @@ def test_every_network_of_the_catalogue_has_a_cost():
 
 
 def test_a_wider_net_of_a_family_costs_more():
-    costs = {cost.network: cost for cost in describe(DescribeJob("image-classification", tuple(catalogue())), None).costs}
+    costs = {
+        cost.network: cost for cost in describe(DescribeJob("image-classification", tuple(catalogue())), None).costs
+    }
     widths = [costs[name].operations for name in ("resnet9-xs", "resnet9-s", "resnet9-m") if name in costs]
     assert widths == sorted(set(widths))

@@ -68,7 +68,7 @@ def _count(network: Network, task_name: str, device: torch.device) -> NetworkCos
     example = task.example(network.input_size, network.encoding)[None]
     with device:
         module = registry.get("models", network.model).build(network).eval()
-        blank = task.normalise(torch.from_numpy(example).to(device), task.statistics(example))
+        blank = task.normalise(torch.from_numpy(example).to(device), task.statistics(example)).contiguous()
     counter = counting_mode()
     # fused attention on the CPU is one opaque operator; the plain form shows its two matrix products
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
