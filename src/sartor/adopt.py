@@ -102,8 +102,8 @@ def _shape(given: Any, source: Path, size: tuple[int, int] | None) -> tuple[_Lay
         layout, batch, height, width = "float NHWC", dims[0], dims[1], dims[2]
     else:
         raise SartorError(
-            f"{source.name} takes {found}; only image classifiers are measured here: uint8 (batch, H, W, 3) or "
-            "float (batch, 3, H, W)"
+            f"{source.name} takes {found}; a bare file is measured as an image classifier only, uint8 "
+            "(batch, H, W, 3) or float (batch, 3, H, W): give a package for other tasks"
         )
     if not height or not width:
         if size is None:

@@ -11,11 +11,11 @@ from sartor.adopt import adopt
 from sartor.errors import MissingExtra, SartorError, Unsupported
 from sartor.progress import Tell, silent
 from sartor.stages.package import open_package
-from sartor.stand import Stand, noise_pictures
+from sartor.stand import Stand
 from sartor.types import DataCard, DataSource, Measurement, Pipeline
 
-TASK = "image-classification"
-STAND_INS = 32  # pictures to time on where no data is given
+TASK = "image-classification"  # the only one that a bare file is taken for: its input and output say enough
+STAND_INS = 32  # inputs to time on where no data is given
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class Conditions:
 
 
 def bench(path: Path | str, conditions: Conditions | None = None, *, tell: Tell = silent) -> BenchResult:
-    """Measure a package or a bare ONNX image classifier in every runtime and precision this machine has.
+    """Measure a package of any task, or a bare ONNX image classifier, in every runtime and precision of this machine.
 
     Raises:
         Refused: the file or package is unsafe to load.
-        SartorError: it is no image classifier, or nothing of what was asked for exists.
+        SartorError: a bare file is no image classifier, or nothing of what was asked for exists.
 
     Example:
         >>> bench("model.onnx").rows[0].value("latency_p50_ms").value  # doctest: +SKIP
@@ -84,19 +84,17 @@ def bench(path: Path | str, conditions: Conditions | None = None, *, tell: Tell 
         raise SartorError(f"{place} does not exist; give an .onnx file or a package")
     task = open_package(place).pipeline.task if place.suffix != ".onnx" else TASK
     with Stand(task, workspace=conditions.workspace, tell=tell) as stand:
-        pipeline, model, int8, assumptions = _given(place, stand, conditions)
+        pipeline, artifact, int8, assumptions = _given(place, stand, conditions)
         card = stand.prepare(_source(conditions.data)) if conditions.data else None
         if card is not None and not pipeline.labels:
             pipeline = replace(pipeline, labels=card.labels)
             shown = ", ".join(card.labels[:4])
             assumptions.append(f"its outputs are in the order in which the data counts labels: {shown} … (--labels)")
         if card is None:
-            raws = noise_pictures(STAND_INS, pipeline.input_size)
-            data = stand.stand_in(raws, pipeline.input_size)
-            assumptions.append("timed on pictures of noise, quality not measured; give --data")
+            data = stand.stand_in(stand.noise(STAND_INS, pipeline.input_size), pipeline.labels)
+            assumptions.append("timed on made-up inputs, quality not measured; give --data")
         else:
             data = card.fingerprint
-        artifact = stand.take(model).sha256
         rows = [
             _row(
                 stand,
@@ -110,19 +108,17 @@ def bench(path: Path | str, conditions: Conditions | None = None, *, tell: Tell 
             for runtime, precision, compressor in _ways(stand, conditions.runtimes, int8=int8)
         ]
         if any(row.precision == "int8" for row in rows) and not int8 and card is None:
-            assumptions.append("int8 was calibrated on noise: its speed holds, its quality would not")
+            assumptions.append("int8 was calibrated on made-up inputs: its speed holds, its quality would not")
         return BenchResult(str(place), stand.device.name, pipeline.threads, tuple(rows), tuple(assumptions))
 
 
-def _given(place: Path, stand: Stand, conditions: Conditions) -> tuple[Pipeline, Path, bool, list[str]]:
-    """The pipeline, the model file, whether it is int8 already, and what was assumed."""
+def _given(place: Path, stand: Stand, conditions: Conditions) -> tuple[Pipeline, str, bool, list[str]]:
+    """The pipeline, the model file taken in, whether it is int8 already, and what was assumed."""
     if place.suffix != ".onnx":
         contents = open_package(place)
-        # The extracted folder of a .sartor file goes with its contents, so the model is copied out.
-        copy = stand.folder / "model.onnx"
-        copy.write_bytes((contents.folder / contents.pipeline.model).read_bytes())
         pipeline = replace(contents.pipeline, threads=conditions.threads or contents.pipeline.threads)
-        return pipeline, copy, pipeline.precision == "int8", []
+        artifact = stand.take_package(contents.folder, pipeline)
+        return pipeline, artifact.sha256, pipeline.precision == "int8", []
     target = stand.folder / "adopted.onnx"
     adopted = adopt(place, target, size=conditions.size, normalise=conditions.normalise)
     labels = conditions.labels or (() if conditions.data else tuple(map(str, range(adopted.outputs))))
@@ -130,7 +126,7 @@ def _given(place: Path, stand: Stand, conditions: Conditions) -> tuple[Pipeline,
         raise SartorError(f"{place.name} has {adopted.outputs} outputs, but --labels names {len(labels)}")
     threads = conditions.threads or 1
     pipeline = Pipeline(stand.task, labels, adopted.input_size, "model.onnx", "", "", threads, adopted.batch)
-    return pipeline, target, adopted.int8, list(adopted.assumptions)
+    return pipeline, stand.take(target).sha256, adopted.int8, list(adopted.assumptions)
 
 
 def _source(address: str) -> DataSource:

@@ -15,6 +15,8 @@ from sartor.jobs import (
     DescribeResult,
     EvaluateJob,
     EvaluateResult,
+    ExplainJob,
+    ExplainResult,
     MeasureJob,
     MeasureResult,
     NetworkCost,
@@ -40,6 +42,8 @@ from sartor.types import (
 
 OPEN_CODES = frozenset({"NOT_TRIED", "NOT_FINALIST", "INCONCLUSIVE", "CHOSEN", "WORSE_OBJECTIVE", "NOT_DEPLOYED"})
 """Reason codes that leave a candidate in the race."""
+
+_BESIDE = frozenset({"compare", "explain"})  # stages whose refusal says nothing against a candidate
 
 TAIL = 1.2  # p95 over p50 on a quiet machine, about
 
@@ -144,6 +148,8 @@ class Findings:
                 self._add_training(action.job, outcome.result)
             case EvaluateResult():
                 self._learn_evaluate(action, outcome.result)
+            case ExplainResult():
+                self._learn_explain(action, outcome.result)
             case _ if action.stage == "compare":
                 self._compared[action.subject] = tuple(
                     m for m in (*self._compared.get(action.subject, ()), outcome.result.measurement)
@@ -183,7 +189,14 @@ class Findings:
                 confusion=result.confusion,
                 mistakes=result.mistakes,
                 per_class=result.per_class,
+                charts=result.charts,
+                tables=result.tables,
             )
+
+    def _learn_explain(self, action: Action, result: ExplainResult) -> None:
+        job: ExplainJob = action.job
+        insight = self.insights.get(action.subject, Insight(split=job.split))
+        self.insights[action.subject] = replace(insight, explained=result.examples)
 
     def _add_training(self, job: TrainJob, result: TrainResult) -> None:
         known = self._trained[job.network.id]
@@ -194,9 +207,10 @@ class Findings:
 
     def _refuse(self, action: Action, refusal: Refusal) -> None:
         """A refusal belongs to the candidate it is about, or to all that depend on what could not be made."""
+        if action.stage in _BESIDE:
+            return
         if action.subject in self._seeds:
-            if action.stage != "compare":
-                self._refusals[action.subject].append(refusal)
+            self._refusals[action.subject].append(refusal)
             return
         if action.stage == "export" and action.job.format != "onnx":
             return  # only the comparison is lost

@@ -22,6 +22,7 @@ MAX_ELEMENTS = 1 << 27  # of one tensor: 512 MiB as float32
 MAX_NODES = 100_000
 MAX_TRIPS = 10_000  # of a loop, nested loops multiplied
 MAX_DEPTH = 16  # of graphs within graphs
+MAX_ATTRIBUTE_VALUES = 1 << 24  # of one list in a node: nodes of trees, coefficients
 MAX_HEADER_BYTES = 100_000_000  # of safetensors, its own limit
 
 _MICROSOFT_NAMES = (
@@ -34,6 +35,15 @@ _MICROSOFT_NAMES = (
     "MultiHeadAttention GroupNorm ReorderInput ReorderOutput"
 )
 _MICROSOFT = frozenset(_MICROSOFT_NAMES.split())
+_CLASSICAL_NAMES = (
+    "ArrayFeatureExtractor Binarizer Imputer LabelEncoder LinearClassifier LinearRegressor Normalizer OneHotEncoder "
+    "Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor"
+)
+_CLASSICAL = frozenset(_CLASSICAL_NAMES.split())
+"""Of ai.onnx.ml: tables and trees held in attributes, evaluated without reading or calling anything else."""
+
+_FURTHER = {"com.microsoft": _MICROSOFT, "ai.onnx.ml": _CLASSICAL}
+
 _SAFETENSORS_BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
@@ -50,7 +60,7 @@ def check_model(path: Path) -> None:
     Raises:
         Refused: with what was found, where in the file, and what would be right.
     """
-    content = _read_regular(path)
+    content = read_regular(path)
     if path.suffix == ".onnx":
         _check_onnx(path.name, content)
     elif path.suffix == ".safetensors":
@@ -59,14 +69,18 @@ def check_model(path: Path) -> None:
         raise Refused(f"{path.name} is not a model format that is loaded here; give a .onnx or .safetensors file")
 
 
-def _read_regular(path: Path) -> bytes:
-    """Bytes of a regular file with one name, read through one handle so that nothing is swapped in between."""
+def read_regular(path: Path) -> bytes:
+    """Bytes of a regular file with one name, read through one handle so that nothing is swapped in between.
+
+    Raises:
+        Refused: it is a link, a device, too large, or not there.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if path.is_symlink():
             raise Refused(f"{path} is a symbolic link; give the model file itself") from None
-        raise Refused(f"{path} cannot be read as a model ({error.strerror})") from None
+        raise Refused(f"{path} cannot be read ({error.strerror})") from None
     facts = os.fstat(handle)
     if not stat.S_ISREG(facts.st_mode):
         os.close(handle)
@@ -148,14 +162,23 @@ class _Graphs:
         import onnx
 
         standard = node.domain in ("", "ai.onnx") and isinstance(node.op_type, str) and onnx.defs.has(node.op_type)
-        if standard or (node.domain == "com.microsoft" and node.op_type in _MICROSOFT):
+        if standard or node.op_type in _FURTHER.get(node.domain, frozenset()):
             return
-        raise Refused(f"{self._where(node)} is not a standard operator; only ai.onnx and quantisation's are loaded")
+        raise Refused(
+            f"{self._where(node)} is not a standard operator; only ai.onnx, tables and trees of ai.onnx.ml, and "
+            "quantisation's are loaded"
+        )
 
     def _check_attributes(self, node: Any) -> None:
         for attribute in node.attribute:
             if attribute.ref_attr_name:
                 raise Refused(f"{self._where(node)} refers to a function's attribute outside a function")
+            values = max(len(attribute.ints), len(attribute.floats), len(attribute.strings))
+            if values > MAX_ATTRIBUTE_VALUES:
+                raise Refused(
+                    f"{self._where(node)} has {values:,} values in {attribute.name!r}; at most "
+                    f"{MAX_ATTRIBUTE_VALUES:,} are allowed"
+                )
             for tensor in _attribute_tensors(attribute):
                 self._check_tensor(tensor)
 

@@ -230,6 +230,7 @@ def _deliver(file: RunFile, findings: Findings, place: Place, render: Callable[[
             _pipeline(record, file),
             golden,
             package,
+            encoder=place.workspace.objects.path(artifact.learnt) if artifact.learnt else None,
             report=page,
         )
     else:
@@ -249,6 +250,7 @@ def _set_aside(package: Path) -> None:
 
 def _pipeline(record: Record, file: RunFile) -> Pipeline:
     candidate = record.candidate
+    assert record.artifact is not None
     return Pipeline(
         file.requirement.task,
         file.card.labels,
@@ -258,6 +260,8 @@ def _pipeline(record: Record, file: RunFile) -> Pipeline:
         candidate.precision,
         candidate.threads,
         file.requirement.target.batch,
+        encoding=candidate.network.encoding,
+        learnt=record.artifact.learnt,
     )
 
 

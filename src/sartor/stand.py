@@ -5,10 +5,8 @@ Evidence of a stand is its own and thrown away with it: what is asked here is wh
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,10 +30,11 @@ from sartor.jobs import (
     PrepareResult,
 )
 from sartor.metrics import quality_derivatives
-from sartor.prepared import open_data
+from sartor.pipeline import ENCODER
+from sartor.prepared import open_data, write_stand_in
 from sartor.progress import Tell, silent
 from sartor.stages.data import stamp
-from sartor.storage import telling_disk_errors, write_bytes, write_text
+from sartor.storage import telling_disk_errors
 from sartor.types import Artifact, DataCard, DataSource, Measurement, Pipeline
 
 _Result = TypeVar("_Result")
@@ -79,10 +78,19 @@ class Stand:
 
     def take(self, path: Path) -> Artifact:
         """A copy of a model file in the workspace."""
+        return self._take(path, "onnx")
+
+    def take_package(self, folder: Path, pipeline: Pipeline) -> Artifact:
+        """A copy of a package's model file in the workspace, and beside it of its encoder where it has one."""
+        if pipeline.learnt:
+            self._take(folder / ENCODER, "encoder")
+        return replace(self._take(folder / pipeline.model, "onnx"), learnt=pipeline.learnt)
+
+    def _take(self, path: Path, format: str) -> Artifact:
         copy = self.folder / "taken"
         with telling_disk_errors(copy):
             shutil.copyfile(path, copy)
-        return self.workspace.objects.take(copy, format="onnx", made_by="given")
+        return self.workspace.objects.take(copy, format=format, made_by="given")
 
     def prepare(self, source: DataSource) -> DataCard:
         """Prepare data as a run would.
@@ -92,11 +100,13 @@ class Stand:
         """
         return self._do("prepare", PrepareJob(source, self.task, self.seed, stamp(source)), PrepareResult).card
 
-    def prepare_labelled(self, address: str, labels: Sequence[str], input_size: Sequence[int]) -> DataCard:
+    def prepare_labelled(self, address: str, labels: Sequence[str], like: DataSource | None = None) -> DataCard:
         """Prepare labelled data of which every sample is to be scored: its test part where it has one, else all.
 
-        The splits that learn are filled with noise under ``labels``, so that a label the model does not know is
-        refused, and one that the data lacks is no problem.
+        Args:
+            address: of the data.
+            labels: of the model, in its order; a label it does not know is refused.
+            like: a source with the same columns and options.
 
         Raises:
             DataError: the data is missing, cannot be used, or holds other labels.
@@ -104,21 +114,18 @@ class Stand:
         path = Path(address)
         parts = sorted(path.glob("test*")) if path.is_dir() else []
         test = address if address.startswith("hub:") else str((parts[0] if parts else path).resolve())
-        folder = self.folder / "labelled"
-        learning = [str(self._noise(folder, split, labels, input_size)) for split in ("train", "validation")]
-        return self.prepare(DataSource(learning[0], learning[1], test))
+        source = replace(like or DataSource(""), train="", validation="", test=test)
+        job = PrepareJob(source, self.task, self.seed, stamp(source), tuple(labels))
+        return self._do("prepare", job, PrepareResult).card
 
-    def stand_in(self, raws: Sequence[bytes], input_size: Sequence[int]) -> str:
-        """Fingerprint of prepared data that only serves to time on: the inputs given, under made-up labels."""
-        folder = self.folder / "stand-in"
-        train = self._noise(folder, "train", ("a", "b"), input_size)
-        test = self._noise(folder, "test", ("a", "b"), input_size)
-        timed = _write_table(folder / "validation", [(raw, "a") for raw in raws])
-        return self.prepare(DataSource(str(train), str(timed), str(test))).fingerprint
+    def stand_in(self, raws: Sequence[bytes], labels: Sequence[str]) -> str:
+        """Fingerprint of prepared data that only serves to time on: the inputs given, without truths."""
+        return write_stand_in(self.task, raws, labels, self.workspace)
 
-    def _noise(self, folder: Path, split: str, labels: Sequence[str], size: Sequence[int]) -> Path:
-        seed = zlib.crc32(split.encode())
-        return _write_table(folder / split, list(zip(noise_pictures(len(labels), size, seed), labels, strict=True)))
+    def noise(self, count: int, input_size: Sequence[int]) -> list[bytes]:
+        """Made-up inputs of the task."""
+        task: Task = registry.get("tasks", self.task)
+        return task.noise(count, input_size, self.seed)
 
     def measure(
         self, artifact: str, pipeline: Pipeline, data: str, *, seconds: float, processes: int = 1
@@ -139,7 +146,10 @@ class Stand:
             Unsupported: as :meth:`measure`.
             DataError: the data has other labels than the model.
         """
-        if set(card.labels) != set(pipeline.labels):
+        task: Task = registry.get("tasks", self.task)
+        if task.splitting == "by-label":  # such a model knows no labels: what is new to it is judged like the rest
+            pipeline = replace(pipeline, labels=card.labels)
+        elif set(card.labels) != set(pipeline.labels) or (task.truth != "class" and card.labels != pipeline.labels):
             raise DataError(
                 f"the data has {len(card.labels)} labels ({', '.join(card.labels[:5])} …), the model "
                 f"{len(pipeline.labels)} ({', '.join(pipeline.labels[:5])} …); give data with the model's labels"
@@ -157,13 +167,13 @@ class Stand:
 
         outputs = np.load(self.workspace.objects.path(result.outputs), allow_pickle=False)
         number = np.array([pipeline.labels.index(label) for label in card.labels])
-        truths = number[open_data(card.fingerprint, self.workspace).split("test").truths]
+        truths = number[np.asarray(open_data(card.fingerprint, self.workspace).split("test").truths)]
         task: Task = registry.get("tasks", self.task)
         scores = task.score(outputs, truths, pipeline.labels, self.confidence)
         values = dict(scores.values)
         worst = worst_class(scores.correct, truths, self.confidence)
         if worst is not None:
-            values[quality_derivatives(task.metrics[0])[0].name] = worst
+            values.setdefault(quality_derivatives(task.metrics[0])[0].name, worst)
         kept = [(one, values[one.metric.name]) for one in result.measurements if one.metric.name in values]
         return tuple(
             replace(one, value=float(value), low=float(low), high=float(high)) for one, (value, low, high) in kept
@@ -175,26 +185,15 @@ class Stand:
         Raises:
             Unsupported: the compressor declines.
         """
-        size = tuple(pipeline.input_size)
-        job = CompressJob(compressor, artifact, self.task, data, size, pipeline.batch, self.seed)
+        job = CompressJob(
+            compressor,
+            artifact,
+            self.task,
+            data,
+            tuple(pipeline.input_size),
+            pipeline.batch,
+            self.seed,
+            encoding=pipeline.encoding,
+            learnt=pipeline.learnt,
+        )
         return self._do("compress", job, ArtifactResult).artifact
-
-
-def _write_table(folder: Path, samples: Sequence[tuple[bytes, str]]) -> Path:
-    """Files and the table that labels them, as a data source."""
-    rows = []
-    for place, (raw, label) in enumerate(samples):
-        write_bytes(folder / f"{place}.png", raw)  # readers go by content; the name only has to be a picture's
-        rows.append(json.dumps({"path": f"{place}.png", "label": label}))
-    write_text(folder / "samples.jsonl", "\n".join(rows) + "\n")
-    return folder / "samples.jsonl"
-
-
-def noise_pictures(count: int, size: Sequence[int], seed: int = 0) -> list[bytes]:
-    """PNG files of seeded noise, (H, W) pixels: stand-ins where no picture is at hand."""
-    import numpy as np
-
-    from sartor.media.image import to_png
-
-    generator = np.random.default_rng(seed)
-    return [to_png(generator.integers(0, 256, (*size, 3), dtype=np.uint8)) for _ in range(count)]

@@ -13,7 +13,7 @@ from sartor.progress import Tell, silent
 from sartor.stages.decide.judge import judge
 from sartor.stages.package import Contents, GoldenResult, Model, compare, open_package
 from sartor.stages.package.card import chosen_record
-from sartor.stand import Stand, noise_pictures
+from sartor.stand import Stand
 from sartor.types import DataCard, Limit, Measurement, Record, RunFile, Verdict
 
 SECONDS = 3.0  # timed per process
@@ -104,7 +104,9 @@ def verify(
     run = contents.run
     _refuse_inconsistency(contents, run)
     tell("asking the golden pairs")
-    golden = compare(contents.golden, contents.golden_inputs(), Model(contents), contents.pipeline.precision)
+    model = Model(contents)
+    raws, expected = contents.golden_inputs(), contents.golden_outputs
+    golden = compare(contents.golden, expected, raws, model, model.task, contents.pipeline.precision)
     requirement = contents.requirement
     with Stand(
         requirement.task,
@@ -144,17 +146,16 @@ def _measure(
     contents: Contents, stand: Stand, data: str | None, seconds: float, processes: int
 ) -> tuple[tuple[Measurement, ...], str, tuple[str, ...]]:
     """Measurements made here, what quality was measured on, and notes."""
-    artifact = stand.take(contents.folder / contents.pipeline.model).sha256
+    artifact = stand.take_package(contents.folder, contents.pipeline).sha256
     card, sentence = _quality_data(contents, stand, data)
     notes = []
     if card is not None:
         timed_on = card.fingerprint
     else:
         raws = contents.golden_inputs()
-        what = f"the {len(raws)} golden inputs" if raws else "pictures of noise"
+        what = f"the {len(raws)} golden inputs" if raws else "made-up inputs"
         notes.append(f"timed on {what}, as the data is not at hand")
-        size = contents.pipeline.input_size
-        timed_on = stand.stand_in(raws or noise_pictures(16, size), size)
+        timed_on = stand.stand_in(raws or stand.noise(16, contents.pipeline.input_size), contents.labels)
     found: tuple[Measurement, ...] = ()
     for attempt in range(ATTEMPTS):
         longer = seconds + attempt
@@ -170,7 +171,7 @@ def _measure(
 def _quality_data(contents: Contents, stand: Stand, data: str | None) -> tuple[DataCard | None, str]:
     """Prepared data to score on (None where there is none), and a sentence about it."""
     if data is not None:
-        card = stand.prepare_labelled(data, contents.labels, contents.pipeline.input_size)
+        card = stand.prepare_labelled(data, contents.labels, contents.requirement.data)
         return card, f"quality measured on {data} ({card.splits['test'].samples:,} samples)"
     source = contents.requirement.data
     named = [address for address in (source.train, source.validation, source.test) if address]

@@ -269,7 +269,7 @@ class Session(Protocol):
     version: str
 
     def run(self, batch: Array) -> Array:
-        """Prepared batch to outputs (batch, outputs) float32."""
+        """Prepared batch to outputs (batch, …); floats as float32, whole numbers as they are."""
 
 
 class Runtime(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sartor.catalog.contracts import Scores
+from sartor.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Interval = tuple[float, float, float]  # value, low, high
@@ -21,7 +22,15 @@ def classification_scores(outputs: Array, truths: Array, labels: Sequence[str], 
 
     Accuracies get exact Clopper-Pearson intervals; macro F1 and calibration error a percentile bootstrap over samples
     (seeded, so that the same outputs always give the same interval).
+
+    Raises:
+        DataError: the outputs are not those of these labels.
     """
+    if outputs.shape != (len(truths), len(labels)):
+        raise DataError(
+            f"the model gives {outputs.shape[-1]} outputs, but the data has {len(labels)} labels; "
+            "train or export it for this data"
+        )
     answers = outputs.argmax(axis=1)
     correct = answers == truths
     confusion = _confusion(truths, answers, len(labels))

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sartor.stages.measure.comparison import compare
+    from sartor.stages.measure.explanation import explain
     from sartor.stages.measure.quality import evaluate
     from sartor.stages.measure.timing import measure
 
-__all__ = ["compare", "evaluate", "measure"]
+__all__ = ["compare", "evaluate", "explain", "measure"]
 
-_PLACES = {"measure": "timing", "evaluate": "quality", "compare": "comparison"}
+_PLACES = {"measure": "timing", "evaluate": "quality", "compare": "comparison", "explain": "explanation"}
 
 
 def __getattr__(name: str) -> Any:

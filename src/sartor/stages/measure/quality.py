@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,17 @@ from sartor.prepared import SampleSet, open_data
 from sartor.progress import Tell, silent
 from sartor.stages.measure.process import Patience, run_child
 from sartor.stages.measure.staging import lay_out_package
-from sartor.types import Example, Measurement
+from sartor.types import Example, Measurement, Pipeline
 
 if TYPE_CHECKING:
-    from sartor.catalog.contracts import Array, Scores, Task
+    from sartor.catalog.contracts import Array, Scores, Task, Truths
+
+Interval = tuple[float, float, float]  # value, low, high
 
 CHILD = "sartor.stages.measure.score_child"
 MOST_MISTAKES = 24
+MOST_THUMBNAIL_LETTERS = 1_500_000  # base64, of all examples together: they go into every report
+RESAMPLES = 400
 SILENCE_S = 120.0  # for loading the model, and for each few dozen samples
 _TOTAL_S = 6 * 3600.0
 
@@ -34,8 +39,8 @@ _TOTAL_S = 6 * 3600.0
 def evaluate(job: EvaluateJob, workspace: Workspace, tell: Tell = silent) -> EvaluateResult:
     """Score one artifact on a split, sample by sample from its raw bytes, in a fresh process.
 
-    A sample that cannot be read any more, or for which the model gives no finite number, counts as wrong and is
-    reported in the conditions.
+    A sample that cannot be read any more, or for which the model gives no finite number, counts as wrong
+    (``Task.wrong``) and is reported in the conditions.
 
     Raises:
         Unsupported: the runtime declines, or its process crashed, hung or ran out of memory.
@@ -48,14 +53,14 @@ def evaluate(job: EvaluateJob, workspace: Workspace, tell: Tell = silent) -> Eva
     task: Task = registry.get("tasks", job.pipeline.task)
     samples = open_data(job.data, workspace).split(job.split)
     chosen = choose_samples(len(samples), job)
-    truths = samples.truths[chosen]
+    truths = choose_truths(samples.truths, chosen)
     folder = workspace.scratch(digest(job))
     try:
         outputs, facts = _run(job, workspace, folder, chosen, tell)
-        unusable: Array = np.logical_not(np.isfinite(outputs).all(axis=1))
-        outputs = count_as_wrong(outputs, truths, unusable)
+        unusable = unusable_rows(outputs, facts["broken"])
+        outputs = count_as_wrong(task, outputs, truths, unusable)
         scores = task.score(outputs, truths, job.pipeline.labels, job.confidence)
-        parent = _parent_contributions(job, workspace, task, truths)
+        parent = _parent_scores(job, workspace, task, truths)
         conditions = {
             "threads": job.pipeline.threads,
             "batch": job.pipeline.batch,
@@ -64,7 +69,7 @@ def evaluate(job: EvaluateJob, workspace: Workspace, tell: Tell = silent) -> Eva
             "effective_precision": facts["effective_precision"],
             "samples_of_split": len(samples),
             "broken": len(facts["broken"]),
-            "not_finite": int(unusable.sum()) - len(facts["broken"]),
+            "not_finite": len(unusable) - len(facts["broken"]),
             "broken_places": [samples.place(chosen[position]) for position in facts["broken"][:5]],
         }
         saved = folder / "scored.npy"
@@ -74,8 +79,10 @@ def evaluate(job: EvaluateJob, workspace: Workspace, tell: Tell = silent) -> Eva
             tuple(_measurements(task, scores, truths, parent, job, conditions)),
             kept.sha256,
             scores.confusion,
-            _mistakes(task, samples, chosen, outputs, scores.correct, truths, job),
+            worth_showing(task, samples, chosen, outputs, truths, scores, job.pipeline),
             scores.per_class,
+            scores.charts,
+            scores.tables,
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -108,28 +115,37 @@ def _run(
 
     patience = Patience(silence_s=SILENCE_S, total_s=_TOTAL_S)
     facts = run_child(CHILD, folder, request, threads=job.pipeline.threads, patience=patience, listen=listen)
-    outputs = np.load(folder / "outputs.npy", allow_pickle=False)
-    if outputs.shape != (len(chosen), len(job.pipeline.labels) or outputs.shape[1]):
-        raise DataError(
-            f"the model gives {outputs.shape[1]} outputs, but the data has {len(job.pipeline.labels)} labels; "
-            "train or export it for this data"
-        )
-    return outputs, facts
+    return np.load(folder / "outputs.npy", allow_pickle=False), facts
 
 
-def count_as_wrong(outputs: Array, truths: Array, unusable: Array) -> Array:
-    """Outputs (n, classes) in which unusable rows share the probability among all wrong classes."""
-    if not unusable.any():
+def choose_truths(truths: Truths, chosen: Sequence[int]) -> Truths:
+    """Truths of the chosen samples: an array of an array, else a list."""
+    if isinstance(truths, np.ndarray):
+        picked: Array = truths[list(chosen)]
+        return picked
+    return [truths[number] for number in chosen]
+
+
+def unusable_rows(outputs: Array, broken: Sequence[int]) -> list[int]:
+    """Rows that answer nothing: of samples that could not be read, and those with numbers that are not finite."""
+    if outputs.dtype.kind != "f":
+        return sorted(broken)
+    finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+    return sorted({*np.flatnonzero(~finite).tolist(), *broken})
+
+
+def count_as_wrong(task: Task, outputs: Array, truths: Truths, unusable: Sequence[int]) -> Array:
+    """Outputs (n, …) in which unusable rows are what the task counts as wrong."""
+    if not unusable:
         return outputs
     outputs = outputs.copy()
-    rows = np.flatnonzero(unusable)
-    outputs[rows] = 1.0 / max(outputs.shape[1] - 1, 1)
-    outputs[rows, truths[rows]] = 0.0
+    for row in unusable:
+        outputs[row] = task.wrong(outputs[row], truths[row])
     return outputs
 
 
-def _parent_contributions(job: EvaluateJob, workspace: Workspace, task: Task, truths: Array) -> Array | None:
-    """The parent's contribution to the primary metric on the same samples; None for a root."""
+def _parent_scores(job: EvaluateJob, workspace: Workspace, task: Task, truths: Truths) -> Scores | None:
+    """The parent's scores on the same samples; None for a root."""
     if not job.parent_outputs:
         return None
     path = workspace.objects.path(job.parent_outputs)
@@ -142,24 +158,24 @@ def _parent_contributions(job: EvaluateJob, workspace: Workspace, task: Task, tr
             f"the parent was scored on {len(outputs)} samples and this on {len(truths)}; "
             "score both on the same split and limit"
         )
-    return task.score(outputs, truths, job.pipeline.labels, job.confidence).correct
+    return task.score(outputs, truths, job.pipeline.labels, job.confidence)
 
 
 def _measurements(
-    task: Task, scores: Scores, truths: Array, parent: Array | None, job: EvaluateJob, conditions: Mapping[str, Any]
+    task: Task, scores: Scores, truths: Truths, parent: Scores | None, job: EvaluateJob, conditions: Mapping[str, Any]
 ) -> list[Measurement]:
     """Every metric of the task that applies, then the worst class and the loss against the parent."""
-    worst, drop = quality_derivatives(task.metrics[0])
-    found: list[tuple[Metric, tuple[float, float, float]]] = [
+    primary = task.metrics[0]
+    worst, drop = quality_derivatives(primary)
+    found: list[tuple[Metric, Interval]] = [
         (metric, scores.values[metric.name]) for metric in task.metrics if metric.name in scores.values
     ]
-    per_class = worst_class(scores.correct, truths, job.confidence)
-    if per_class is not None and worst.direction == "higher":
+    per_class = scores.values.get(worst.name)
+    if per_class is None and task.truth == "class" and worst.direction == "higher":
+        per_class = worst_class(scores.correct, np.asarray(truths), job.confidence)
+    if per_class is not None:
         found.append((worst, per_class))
-    lost = (0.0, 0.0, 0.0)
-    if parent is not None:
-        lost = intervals.paired_drop(parent.tolist(), scores.correct.tolist(), job.confidence)
-    found.append((drop, lost))
+    found.append((drop, (0.0, 0.0, 0.0) if parent is None else lost(primary, parent, scores, job.confidence)))
     return [
         Measurement(
             metric,
@@ -176,6 +192,26 @@ def _measurements(
         )
         for metric, (value, low, high) in found
     ]
+
+
+def lost(metric: Metric, parent: Scores, child: Scores, confidence: float) -> Interval:
+    """How much worse the child is than its parent on the same samples, positive when worse, with its interval.
+
+    Where the metric is the mean of contributions: of their paired differences. Else by bootstrap, both scored on the
+    same samples drawn with repetition (percentile interval, Efron 1979), widened by half a sample as there.
+    """
+    if parent.resample is None or child.resample is None:
+        return intervals.paired_drop(parent.correct.tolist(), child.correct.tolist(), confidence)
+    sign = 1.0 if metric.direction == "higher" else -1.0
+    n = len(child.correct)
+    generator = np.random.default_rng(0)
+    draws = [generator.integers(0, n, n) for _ in range(RESAMPLES)]
+    differences = [sign * (parent.resample(draw) - child.resample(draw)) for draw in draws]
+    value = sign * (parent.values[metric.name][0] - child.values[metric.name][0])
+    tail = (1 - confidence) / 2
+    low, high = (float(edge) for edge in np.quantile(differences, (tail, 1 - tail)))
+    half = 0.5 / n * (1.0 if metric.bounded else abs(parent.values[metric.name][0]))
+    return value, min(value, low) - half, max(value, high) + half
 
 
 def worst_class(correct: Array, truths: Array, confidence: float) -> tuple[float, float, float] | None:
@@ -205,31 +241,37 @@ def worst_class(correct: Array, truths: Array, confidence: float) -> tuple[float
     return min(values), min(lows), min(highs)
 
 
-def _mistakes(
+def worth_showing(
     task: Task,
     samples: SampleSet,
     chosen: Sequence[int],
     outputs: Array,
-    correct: Array,
-    truths: Array,
-    job: EvaluateJob,
+    truths: Truths,
+    scores: Scores,
+    pipeline: Pipeline,
 ) -> tuple[Example, ...]:
-    """The most confident wrong answers, most confident first."""
-    wrong = np.flatnonzero(correct == 0)
-    order = np.argsort(-outputs[wrong].max(axis=1), kind="stable")[:MOST_MISTAKES]
-    found = []
-    for position in wrong[order]:
-        answer = task.answer(outputs[position], job.pipeline)
-        place, truth = samples.place(chosen[position]), job.pipeline.labels[int(truths[position])]
-        confidence = float(answer["confidence"])
-        found.append(
-            Example(place, truth, str(answer["label"]), confidence, _thumbnail(task, samples, chosen[position]))
-        )
+    """What went worst, as the task orders it; else the most confident wrong answers. What is gone is left out."""
+    order = scores.worst or _wrong_by_confidence(task, outputs, scores.correct, pipeline)
+    found: list[Example] = []
+    letters = 0
+    for position in order[:MOST_MISTAKES]:
+        try:
+            raw = samples.raw(chosen[position])
+            shown = task.show(raw, truths[position], outputs[position], pipeline)
+        except DataError:
+            continue
+        letters += len(shown.thumbnail)
+        if letters > MOST_THUMBNAIL_LETTERS:
+            break
+        found.append(replace(shown, place=samples.place(chosen[position])))
     return tuple(found)
 
 
-def _thumbnail(task: Task, samples: SampleSet, sample: int) -> str:
-    try:
-        return task.thumbnail(samples.raw(sample))
-    except DataError:
-        return ""
+def _wrong_by_confidence(task: Task, outputs: Array, correct: Array, pipeline: Pipeline) -> list[int]:
+    """Rows of wrong answers, most confident first."""
+    wrong = np.flatnonzero(correct == 0)
+    if outputs.ndim == 2 and outputs.dtype.kind == "f":
+        confidences = outputs[wrong].max(axis=1)
+    else:
+        confidences = np.array([float(task.answer(outputs[row], pipeline)["confidence"]) for row in wrong])
+    return [int(row) for row in wrong[np.argsort(-confidences, kind="stable")]]

@@ -1,7 +1,8 @@
 """The process that runs an artifact over raw samples, through the very pipeline that ships.
 
 Run as ``python -m sartor.stages.measure.score_child FOLDER``. FOLDER holds ``request.json`` and ``package/``; outputs
-go to ``outputs.npy`` (n, outputs) float32, samples that could not be read are rows of NaN. It never sees a truth.
+go to ``outputs.npy`` (n, …) in the model's own type. Rows of samples that could not be read are NaN, or 0 where that
+type has no NaN; their positions are in the result. It never sees a truth.
 """
 
 from __future__ import annotations
@@ -31,20 +32,19 @@ def work(folder: Path, request: Mapping[str, Any], say: Say) -> Mapping[str, Any
     samples = open_data(request["data"], Workspace(Path(request["workspace"]))).split(request["split"])
     chosen: Sequence[int] = request["chosen"]
     size = max(1, _CHUNK // predictor.pipeline.batch) * predictor.pipeline.batch
-    rows: list[Array] = []
+    outputs: Array | None = None
     broken: list[int] = []
     for start in range(0, len(chosen), size):
-        rows.append(_outputs(predictor, samples, chosen[start : start + size], start, broken))
+        good, ran = _outputs(predictor, samples, chosen[start : start + size])
+        broken += sorted({*range(start, min(start + size, len(chosen)))} - {start + position for position in good})
+        if ran is not None:
+            if outputs is None:
+                nothing = np.nan if ran.dtype.kind == "f" else 0
+                outputs = np.full((len(chosen), *ran.shape[1:]), nothing, ran.dtype)
+            outputs[start + np.array(good)] = ran
         say(f"{min(start + size, len(chosen))} {len(chosen)}")
-    width = max(part.shape[1] for part in rows)
-    if not width:
+    if outputs is None:
         raise DataError(f"none of the {len(chosen)} samples of the {request['split']} split can be read any more")
-    outputs = np.full((len(chosen), width), np.nan, np.float32)
-    position = 0
-    for part in rows:
-        if part.shape[1]:
-            outputs[position : position + len(part)] = part
-        position += len(part)
     np.save(folder / "outputs.npy", outputs, allow_pickle=False)
     return {
         "broken": broken,
@@ -53,8 +53,8 @@ def work(folder: Path, request: Mapping[str, Any], say: Say) -> Mapping[str, Any
     }
 
 
-def _outputs(predictor: Predictor, samples: SampleSet, chosen: Sequence[int], start: int, broken: list[int]) -> Array:
-    """Outputs (n, outputs) of some samples; NaN for broken ones, whose positions are noted; (n, 0) if all are."""
+def _outputs(predictor: Predictor, samples: SampleSet, chosen: Sequence[int]) -> tuple[list[int], Array | None]:
+    """Positions of the samples that can be read, and their outputs (n, …); None if there are none."""
     good: list[int] = []
     prepared: list[Array] = []
     for position, sample in enumerate(chosen):
@@ -62,13 +62,8 @@ def _outputs(predictor: Predictor, samples: SampleSet, chosen: Sequence[int], st
             prepared.append(predictor.prepare(samples.raw(sample)))
             good.append(position)
         except DataError:
-            broken.append(start + position)
-    if not prepared:
-        return np.empty((len(chosen), 0), np.float32)
-    ran = predictor.run(prepared)
-    outputs = np.full((len(chosen), ran.shape[1]), np.nan, np.float32)
-    outputs[good] = ran
-    return outputs
+            continue
+    return good, predictor.run(prepared) if prepared else None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sartor.errors import DataError, StorageError
 from sartor.evidence import Workspace, write_json
+from sartor.pipeline import ENCODER
 from sartor.prepared import SampleSet, open_data
 from sartor.storage import file_sha256, telling_disk_errors
 from sartor.types import Pipeline
@@ -18,23 +19,25 @@ _TIMING_SPLITS = ("validation", "train", "test")  # test last: it is kept for th
 
 
 def lay_out_package(folder: Path, artifact: str, pipeline: Pipeline, workspace: Workspace) -> int:
-    """Put the model and ``pipeline.json`` into ``folder`` as in a package; returns their bytes.
+    """Put the model, its encoder and ``pipeline.json`` into ``folder`` as in a package; returns their bytes.
 
-    The model is copied: a runtime must not be able to change the object, and linked files are not loaded.
+    Files are copied: a runtime must not be able to change the object, and linked files are not loaded.
 
     Raises:
-        StorageError: the object is missing, its bytes have changed, or the disk is full.
+        StorageError: an object is missing, its bytes have changed, or the disk is full.
     """
-    source = workspace.objects.path(artifact)
+    contents = {pipeline.model: artifact, **({ENCODER: pipeline.learnt} if pipeline.learnt else {})}
+    sources = {name: workspace.objects.path(sha256) for name, sha256 in contents.items()}
     shutil.rmtree(folder, ignore_errors=True)
     with telling_disk_errors(folder):
         folder.mkdir(parents=True)
-        model = folder / pipeline.model
-        shutil.copyfile(source, model)
-    if file_sha256(model) != artifact:
-        raise StorageError(f"{source} has changed since it was made; delete the workspace and run again")
+        for name, source in sources.items():
+            shutil.copyfile(source, folder / name)
+    for name, sha256 in contents.items():
+        if file_sha256(folder / name) != sha256:
+            raise StorageError(f"{sources[name]} has changed since it was made; delete the workspace and run again")
     write_json(folder / "pipeline.json", pipeline)
-    return model.stat().st_size + (folder / "pipeline.json").stat().st_size
+    return sum((folder / name).stat().st_size for name in (*contents, "pipeline.json"))
 
 
 def pack_samples(path: Path, data: str, workspace: Workspace) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sartor.codec import to_plain
 from sartor.errors import Refused, StorageError
+from sartor.pipeline import ENCODER, Predictor
 from sartor.stages.package import golden as golden_pairs
 from sartor.stages.package.card import chosen_record, write_card
 from sartor.stages.package.manifest import NAME, check_manifest, write_manifest
@@ -29,6 +30,7 @@ def build_package(
     golden: Sequence[bytes],
     target: Path,
     *,
+    encoder: Path | None = None,
     sample_names: Sequence[str] = (),
     requirement_text: str = "",
     report: str = "",
@@ -39,8 +41,9 @@ def build_package(
         run: whose decision is ``met``.
         artifact_path: the chosen candidate's model file; it is copied.
         pipeline: how it is run; the model's file name is set here.
-        golden: bytes of input files whose answers are kept for comparison.
+        golden: raw inputs whose answers are kept for comparison.
         target: the folder to make.
+        encoder: what preparing learnt from train, where the pipeline says so; it is copied.
         sample_names: where the golden inputs come from, for the reader of the card.
         requirement_text: the requirement as it was written (YAML), where there is one.
         report: the HTML report, where there is one.
@@ -53,6 +56,7 @@ def build_package(
         StorageError: the disk does not take it.
     """
     _refuse_other_file(run, artifact_path)
+    _refuse_other_encoder(run, pipeline, encoder)
     with telling_disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -60,6 +64,8 @@ def build_package(
         with telling_disk_errors(folder):
             pipeline = replace(pipeline, model=f"model{artifact_path.suffix or '.onnx'}")
             shutil.copyfile(artifact_path, folder / pipeline.model)
+            if encoder is not None:
+                shutil.copyfile(encoder, folder / ENCODER)
             _write_documents(folder, run, pipeline, requirement_text, report)
             _write_golden(folder, golden, sample_names)
             manifest = write_manifest(folder, run.sartor)
@@ -79,6 +85,14 @@ def _refuse_other_file(run: RunFile, artifact_path: Path) -> None:
         raise Refused(f"{artifact_path} is not the file that was judged for {run.decision.chosen}")
 
 
+def _refuse_other_encoder(run: RunFile, pipeline: Pipeline, encoder: Path | None) -> None:
+    """The encoder is part of what was judged."""
+    artifact = chosen_record(run).artifact
+    judged = artifact.learnt if artifact else ""
+    if {judged, pipeline.learnt} != {file_sha256(encoder) if encoder else ""}:
+        raise Refused(f"{encoder or 'no encoder'} is not what {run.decision.chosen} was judged with")
+
+
 def _write_documents(folder: Path, run: RunFile, pipeline: Pipeline, requirement_text: str, report: str) -> None:
     model = folder / pipeline.model
     documents = {
@@ -89,7 +103,7 @@ def _write_documents(folder: Path, run: RunFile, pipeline: Pipeline, requirement
     }
     for name, value in documents.items():
         write_text(folder / name, json.dumps(to_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(folder / "README.md", write_card(run, pipeline, file_sha256(model), model.stat().st_size))
+    write_text(folder / "README.md", write_card(run, pipeline, model))
     if requirement_text:
         write_text(folder / "requirement.yaml", requirement_text)
     if report:
@@ -97,10 +111,8 @@ def _write_documents(folder: Path, run: RunFile, pipeline: Pipeline, requirement
 
 
 def _write_golden(folder: Path, golden: Sequence[bytes], sample_names: Sequence[str]) -> None:
-    from sartor.pipeline import Predictor
-
-    names = golden_pairs.write_inputs(folder, golden)
-    golden_pairs.write_expected(folder, names, golden, Predictor(folder))
+    predictor = Predictor(folder)
+    names = golden_pairs.write_golden(folder, golden, predictor.task, predictor)
     if sample_names:
         sources = dict(zip(names, sample_names, strict=False))
         text = json.dumps(sources, indent=1, ensure_ascii=False) + "\n"

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sartor import registry
 from sartor.errors import SartorError
+from sartor.pipeline import ENCODER
+from sartor.storage import file_sha256
 from sartor.types import Measurement, Pipeline, Provenance, Record, RunFile, Verdict
+
+if TYPE_CHECKING:
+    from sartor.catalog.contracts import Task
 
 _UNKNOWN = Provenance("not recorded", "not recorded", "")
 
@@ -34,12 +40,12 @@ def provenance_of(run: RunFile) -> Provenance:
     return provenance
 
 
-def write_card(run: RunFile, pipeline: Pipeline, model_sha256: str, model_bytes: int) -> str:
-    """The card as Markdown with YAML front matter."""
+def write_card(run: RunFile, pipeline: Pipeline, model: Path) -> str:
+    """The card of a model file as Markdown with YAML front matter."""
     import yaml
 
     front = yaml.safe_dump(_front_matter(run), sort_keys=False, allow_unicode=True, width=100)
-    body = "\n".join(_body(run, pipeline, model_sha256, model_bytes))
+    body = "\n".join(_body(run, pipeline, model))
     return f"---\n{front}---\n\n{body}\n"
 
 
@@ -80,11 +86,12 @@ def _result(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _body(run: RunFile, pipeline: Pipeline, model_sha256: str, model_bytes: int) -> Iterator[str]:
+def _body(run: RunFile, pipeline: Pipeline, model: Path) -> Iterator[str]:
     requirement, card, record = run.requirement, run.card, chosen_record(run)
+    task: Task = registry.get("tasks", requirement.task)
+    typed, written = _EXAMPLES[task.media]
     network = record.candidate.network
     provenance = provenance_of(run)
-    size = ", ".join(map(str, network.input_size))
     yield from (f"# {_line(requirement.name)}", "", _line(run.decision.sentence), "")
     yield from (f"* {_line(reason)}" for reason in run.decision.why)
     yield from ("", "## Limits", "")
@@ -106,7 +113,8 @@ def _body(run: RunFile, pipeline: Pipeline, model_sha256: str, model_bytes: int)
         [
             ("architecture", f"{network.id}, input {'×'.join(map(str, network.input_size))}"),
             ("runtime", f"{pipeline.runtime}, {pipeline.precision}, compressor {record.candidate.compressor}"),
-            ("file", f"{pipeline.model}, {model_bytes:,} bytes, sha256 `{model_sha256}`"),
+            ("file", f"{pipeline.model}, {model.stat().st_size:,} bytes, sha256 `{file_sha256(model)}`"),
+            *([("encoder", f"{ENCODER}, sha256 `{pipeline.learnt}`")] if pipeline.learnt else []),
             ("source", provenance.source),
             ("paper", provenance.paper or "none"),
             ("licence of the architecture", provenance.licence),
@@ -126,22 +134,60 @@ def _body(run: RunFile, pipeline: Pipeline, model_sha256: str, model_bytes: int)
         "",
         "## Intended use",
         "",
-        f"{_title(requirement.task)} with the {len(pipeline.labels)} labels below, on inputs like those it was trained "
-        "on. It gives one of these labels for any input, also for one that fits none. The figures above hold for data "
-        "like the test split; nothing was examined beyond them (fairness between groups, robustness against attack).",
+        f"{_title(task.title)}, on inputs like those it was trained on. It gives an answer to any input, also to one "
+        "unlike all of them. The figures above hold for data like the test split; nothing was examined beyond them "
+        "(fairness between groups, robustness against attack).",
         "",
-        f"Labels: {', '.join(_line(label) for label in pipeline.labels[:200])}"
-        + (f" … and {len(pipeline.labels) - 200} more" if len(pipeline.labels) > 200 else ""),
-        "",
+        *_labels(pipeline.labels),
         "## Use",
         "",
-        "```\npip install sartor\nsartor predict THIS_FOLDER image.jpg\nsartor verify THIS_FOLDER\n```",
+        f"```\npip install sartor\nsartor predict THIS_FOLDER {typed}\nsartor verify THIS_FOLDER\n```",
         "",
-        '```python\nimport sartor\n\nmodel = sartor.load("THIS_FOLDER")\nprint(model.predict("image.jpg"))\n```',
+        f'```python\nimport sartor\n\nmodel = sartor.load("THIS_FOLDER")\nprint(model.predict({written}))\n```',
         "",
-        f"Without sartor: `{pipeline.model}` takes `uint8 ({pipeline.batch}, {size}, 3)` RGB and gives probabilities; "
-        "resize the image first.",
+        f"Without sartor: {_signature(model)}. {_PREPARING[task.media]}",
     )
+
+
+_EXAMPLES = {
+    "image": ("image.jpg", '"image.jpg"'),
+    "text": ('"some text"', '"some text"'),
+    "record": ("record.json", '{"name": "value"}'),
+}
+"""How one input is given on the command line and in Python, by media."""
+
+_PREPARING = {
+    "image": "A picture is decoded to RGB and resized first.",
+    "text": f"A text is turned into the input's numbers with what `{ENCODER}` holds.",
+    "record": f"A record is turned into the input's numbers with what `{ENCODER}` holds.",
+}
+
+
+def _labels(labels: Sequence[str]) -> Iterator[str]:
+    if labels:
+        more = f" … and {len(labels) - 200:,} more" if len(labels) > 200 else ""
+        yield f"Labels: {', '.join(_line(label) for label in labels[:200])}{more}"
+        yield ""
+
+
+def _signature(path: Path) -> str:
+    """What a model file takes and gives, in words."""
+    if path.suffix != ".onnx":
+        return f"`{path.name}` holds the weights"
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+
+    def words(value: Any) -> str:
+        tensor = value.type.tensor_type
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        sizes = ", ".join(str(size.dim_value) if size.HasField("dim_value") else "?" for size in tensor.shape.dim)
+        return f"{kind} ({sizes})"
+
+    constants = {tensor.name for tensor in graph.initializer}
+    given = next((value for value in graph.input if value.name not in constants), None)
+    taken = words(given) if given is not None else "nothing"
+    return f"`{path.name}` takes `{taken}` and gives `{words(graph.output[0])}`"
 
 
 def _limit_row(verdict: Verdict) -> tuple[str, ...]:
@@ -162,8 +208,8 @@ def _firm(measurement: Measurement) -> bool:
     return measurement.basis == "measured"
 
 
-def _title(task: str) -> str:
-    return _line(task.replace("-", " ").capitalize())
+def _title(text: str) -> str:
+    return _line(text[:1].upper() + text[1:])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

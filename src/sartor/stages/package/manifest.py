@@ -21,7 +21,7 @@ from sartor.errors import Refused
 from sartor.storage import CHUNK, write_text
 
 NAME = "MANIFEST.json"
-FORMAT = 1
+FORMAT = 2
 MAX_FILES = 10_000
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_DEPTH = 4
@@ -89,6 +89,11 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
         body = json.loads(content)
         if not isinstance(body, dict):
             raise damaged
+        if type(body.get("format")) is int and 1 <= body["format"] < FORMAT:
+            raise Refused(
+                f"{place} was made by sartor {str(body.get('sartor'))[:20]!r}, in package format {body['format']}; "
+                f"this version reads format {FORMAT}. Run the requirement again, or use the sartor it was made with"
+            )
         if isinstance(body.get("format"), int) and body["format"] > FORMAT:
             raise Refused(
                 f"{place} was made by sartor {str(body.get('sartor'))[:20]!r}, in package format {body['format']}; "

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sartor.errors import DataError
 from sartor.stages.package.read import Contents, open_package
-from sartor.types import Pipeline, Requirement, RunFile
+from sartor.types import Explanation, Pipeline, Requirement, RunFile
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    Input: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | np.ndarray[Any, np.dtype[Any]]
+    from sartor.catalog.contracts import Task
+
+    Input: TypeAlias = (
+        str | Path | bytes | bytearray | memoryview | Mapping[str, Any] | Image.Image | np.ndarray[Any, np.dtype[Any]]
+    )
 
 MAX_INPUT_BYTES = 256 << 20
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
@@ -47,6 +51,11 @@ class Model:
         return self._contents.text("README.md")
 
     @property
+    def task(self) -> Task:
+        """What is asked of it."""
+        return self._predictor.task
+
+    @property
     def pipeline(self) -> Pipeline:
         """How the model is run."""
         return self._contents.pipeline
@@ -65,8 +74,10 @@ class Model:
         """Answer one input, or each of a list.
 
         Args:
-            input: a path, the bytes of a file, a PIL image, or an array (h, w, 3) or (h, w) of uint8.
-            top: how many of the best labels an answer names; None for what the package says.
+            input: a path or the bytes of a file. Of tasks about pictures also a PIL image or an array (h, w, 3) or
+                (h, w) of uint8; of tasks about texts the text itself (str); of tasks about records a mapping, or what
+                else is a record of the task (an id, JSON text). A str is a path for pictures only.
+            top: how many of the best answers are named where the task names several; None for what the package says.
 
         Returns:
             The task's answer, at least ``label`` and ``confidence``; a list of answers for a list.
@@ -75,13 +86,23 @@ class Model:
             DataError: an input cannot be read.
         """
         if isinstance(input, list):
-            return [self.predict(one, top=top) for one in input]
-        raw = to_bytes(input)
+            return [self._answer(one, top) for one in input]
+        return self._answer(input, top)
+
+    def _answer(self, input: Any, top: int | None) -> dict[str, Any]:
+        raw = to_bytes(input, self.task.media)
         with self._one_at_a_time:
-            if top is None:
-                return self._predictor.predict(raw)
-            wanted = replace(self.pipeline, options={**self.pipeline.options, "top_k": top})
-            return self._predictor.task.answer(self._predictor.outputs([raw])[0], wanted)
+            return self._predictor.predict(raw, top=top)
+
+    def explain(self, input: Input) -> Explanation:
+        """Why the answer to one input is what it is: the model is asked again with parts of the input taken away.
+
+        Raises:
+            DataError: the input cannot be read.
+        """
+        raw = to_bytes(input, self.task.media)
+        with self._one_at_a_time:
+            return self._predictor.explain(raw)
 
     def timed(self, raw: bytes) -> tuple[dict[str, Any], Mapping[str, float]]:
         """An answer and the milliseconds of each part of the call."""
@@ -89,9 +110,14 @@ class Model:
             return self._predictor.timed(raw)
 
     def outputs(self, raws: Sequence[bytes]) -> Any:
-        """Probabilities (n, outputs) float32."""
+        """Outputs (n, …) of raw inputs."""
         with self._one_at_a_time:
             return self._predictor.outputs(raws)
+
+    def answers(self, raws: Sequence[bytes]) -> tuple[list[dict[str, Any]], Any]:
+        """Answers to raw inputs, and the outputs (n, …) behind them."""
+        with self._one_at_a_time:
+            return self._predictor.answers(raws)
 
     def __repr__(self) -> str:
         pipeline = self.pipeline
@@ -116,23 +142,62 @@ def load(path: str | Path) -> Model:
     return Model(open_package(path))
 
 
-def to_bytes(input: Any) -> bytes:
-    """The bytes of an encoded file for any accepted input; pixels are encoded without loss.
+def to_bytes(input: Any, media: str = "image") -> bytes:
+    """The raw input of a task for any accepted form; pixels are encoded without loss, records as canonical JSON.
+
+    Args:
+        input: see :meth:`Model.predict`.
+        media: ``image``, ``text`` or ``record``.
 
     Raises:
-        DataError: a missing or unreadable file, or an array that is no image.
+        DataError: a missing or unreadable file, or a value that is no input of this kind.
     """
     if isinstance(input, (bytes, bytearray, memoryview)):
         return bytes(input)
-    if isinstance(input, (str, Path)):
+    if isinstance(input, Path) or (isinstance(input, str) and media == "image"):
         return read_input(Path(input))
-    if hasattr(input, "__array_interface__") and hasattr(input, "dtype"):
+    if isinstance(input, str):
+        return _utf8(input)
+    if media == "record" and isinstance(input, (Mapping, list, tuple, int, float)):
+        return _json(input)
+    if media == "image" and hasattr(input, "__array_interface__") and hasattr(input, "dtype"):
         return _encoded(_as_image(input))
-    if hasattr(input, "save") and hasattr(input, "mode"):
+    if media == "image" and hasattr(input, "save") and hasattr(input, "mode"):
         return _encoded(input)
-    raise DataError(
-        f"{type(input).__name__} is no input; give a path, bytes, a PIL image or an array (h, w, 3) of uint8"
-    )
+    raise DataError(f"{type(input).__name__} is no input; give {_FORMS[media]}")
+
+
+_FORMS = {
+    "image": "a path, bytes, a PIL image or an array (h, w, 3) of uint8",
+    "text": "the text as str, a pathlib.Path or bytes in UTF-8",
+    "record": "a dict, JSON text as str, a pathlib.Path or bytes",
+}
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise DataError("the text holds half a surrogate pair, so it is no Unicode text; decode it anew") from None
+
+
+def _json(value: Any) -> bytes:
+    """Canonical JSON; numbers of numpy and pandas count as numbers."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, Mapping):
+            return dict(item)
+        if hasattr(item, "item") and getattr(item, "ndim", 0) == 0:
+            return item.item()
+        raise TypeError(f"{type(item).__name__} is no JSON value")
+
+    try:
+        return json.dumps(
+            value if not isinstance(value, Mapping) else dict(value),
+            default=plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False,
+        ).encode()  # fmt: skip
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"the record has no JSON form ({error}); give numbers, texts, lists and None") from None
 
 
 def read_input(path: Path) -> bytes:

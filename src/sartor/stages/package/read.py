@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from sartor.codec import from_plain
 from sartor.errors import Refused, SartorError
+from sartor.pipeline import ENCODER
 from sartor.stages.package import archive, golden
 from sartor.stages.package.manifest import Manifest, check_manifest
 from sartor.storage import telling_disk_errors
@@ -62,6 +63,9 @@ class Contents:
         pipeline: Pipeline = self._parsed(Pipeline, "pipeline.json")
         if pipeline.model not in self.manifest.files:
             raise Refused(f"{self.place}: pipeline.json names the model {pipeline.model!r}, which is not there")
+        encoder = self.manifest.files.get(ENCODER)
+        if (encoder.sha256 if encoder else "") != pipeline.learnt:
+            raise Refused(f"{self.place}: {ENCODER} is not the one that pipeline.json names")
         return pipeline
 
     @cached_property
@@ -99,6 +103,26 @@ class Contents:
             if name not in self.manifest.files:
                 raise Refused(f"{self.place}: {golden.FOLDER}/golden.json names {name!r}, which is not there")
         return [(self.folder / name).read_bytes() for name in names]
+
+    @cached_property
+    def golden_outputs(self) -> Any:
+        """Outputs (n, …) of the golden pairs, in their order.
+
+        Raises:
+            Refused: they are no array, or not one row for each pair.
+        """
+        import numpy as np
+
+        if golden.OUTPUTS not in self.manifest.files:
+            raise Refused(f"{self.place} has no {golden.OUTPUTS}; it is not a complete package")
+        try:
+            # mapped, so that a shape larger than the file is an error before any memory is taken
+            outputs = np.array(np.load(self.folder / golden.OUTPUTS, mmap_mode="r", allow_pickle=False))
+        except (ValueError, OSError, EOFError, OverflowError, SyntaxError) as error:
+            raise Refused(f"{self.place}: {golden.OUTPUTS} does not hold what it must ({error})") from None
+        if outputs.ndim < 2 or outputs.dtype.kind not in "fiub" or len(outputs) != len(self.golden):
+            raise Refused(f"{self.place}: {golden.OUTPUTS} does not hold one row of numbers for each golden pair")
+        return outputs
 
     @property
     def package(self) -> Package:
