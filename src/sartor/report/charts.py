@@ -137,9 +137,9 @@ def curves(
         end = place(*rows[-1])
         drawn.append(Curve(name, path, f"{rows[-1][1]:.3f}", duration(rows[-1][0]), name == chosen, end, None))
     named = _spread_names(drawn)
-    levels = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995) if halving else _round_levels(low, high)
+    levels = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995) if halving else round_levels(low, high)
     up = [(place(0, level)[1], plain(level)) for level in levels if low <= height(level) <= high]
-    across = [(round(100 * second / longest, 2), duration(second)) for second in _round_levels(0, longest)]
+    across = [(round(100 * second / longest, 2), duration(second)) for second in round_levels(0, longest)]
     limit_at = place(0, limit)[1] if limit is not None else None
     return Curves(tuple(named), tuple(across), tuple(up), limit_at, halving)
 
@@ -163,7 +163,8 @@ def _spread_names(drawn: Sequence[Curve]) -> list[Curve]:
     return sorted(result, key=lambda c: c.chosen)  # the chosen one is drawn last, on top
 
 
-def _round_levels(low: float, high: float) -> list[float]:
+def round_levels(low: float, high: float) -> list[float]:
+    """About five round numbers between two."""
     rough = (high - low) / 5 or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)

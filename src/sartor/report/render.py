@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from sartor.codec import canonical_json
 from sartor.metrics import Metric, index
-from sartor.report import charts, figures, words
+from sartor.report import charts, figures, looks, words
 from sartor.report.gauges import gauges
 from sartor.report.kinds import KINDS, kind_of
 from sartor.report.payload import payload
@@ -64,7 +64,10 @@ def _environment() -> Environment:
         "kind": kind_of,
         "sentence": _sentence,
         "tiny": _is_tiny,
+        "pieces": looks.pieces,
+        "bars": looks.bars,
     }
+    environment.tests["wide"] = looks.is_wide
     return environment
 
 
@@ -118,6 +121,8 @@ def _view(run: RunFile) -> dict[str, Any]:
         "kinds": KINDS,
         "primary": primary,
         "insight": insight,
+        "drawings": looks.drawings(insight),
+        "asked_for": words.answers_of(run.card),
         "confusion": charts.confusion(insight, run.card.labels) if insight else None,
         "name_width": f"{min(16, max((charts.width(label) for label in run.card.labels), default=1)) + 1}ch",
         "classes": sorted(insight.per_class.items(), key=lambda item: item[1]) if insight else [],

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sartor.errors import SartorError, nearest
 from sartor.metrics import Metric, index
 from sartor.report.figures import bound, duration, interval, plain, quantity
-from sartor.types import Decision, Fate, Measurement, Record, Requirement, RunFile, Verdict
+from sartor.types import DataCard, Decision, Fate, Measurement, Record, Requirement, RunFile, Verdict
 
 WIDTH = 112
 SPLITS = ("train", "validation", "test")
@@ -99,11 +99,17 @@ def requirement_lines(run: RunFile) -> list[str]:
     counts = ", ".join(f"{card.splits[name].samples:,} {name}" for name in in_order(card.splits, SPLITS))
     problems = sum(problem.count for problem in card.problems)
     return [
-        f"Requirement   {requirement.task}, {len(card.labels)} classes, {asked_of(requirement)}",
+        f"Requirement   {requirement.task}, {answers_of(card)}, {asked_of(requirement)}",
         f"              {limits_sentence(run)}",
         f"Data          {counts}" + (f" · {problems:,} samples with problems" if problems else " · no problems found"),
         f"Machine       {device.name} · {device.cores} cores · {device.basis}",
     ]
+
+
+def answers_of(card: DataCard) -> str:
+    """What there is to answer with: ``10 classes``; the task may have another word for them, or answer a number."""
+    noun = str(card.facts.get("labels_are", "classes"))
+    return f"{len(card.labels):,} {noun}" if card.labels else "a number"
 
 
 def in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
