@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,45 +14,90 @@ import typer
 if TYPE_CHECKING:
     from sartor.stages.package import Model
 
+SHOWN_LETTERS = 60  # of an input that is no file, in words
+
 
 def command(
     package: Annotated[str, typer.Argument(help="A package: its folder or .sartor file.")],
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files to answer, or folders of them.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Files to answer, or folders of them; for texts and records also the input itself. "
+            "- reads one input (of pictures: one path) per line from standard input.",
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input, one per line.")] = False,
-    top: Annotated[int, typer.Option(min=1, help="How many of the best labels to name.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best answers to name.")] = 5,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what each answer rests on.")] = False,
 ) -> int:
     """Answer inputs with a package; a broken input gets a sentence, the others still get their answer."""
     from sartor.cli._console import EXIT_ERROR, EXIT_MET
     from sartor.stages.package import load
 
     model = load(package)
-    results = [_answer(model, path, top) for name in inputs for path in _expand(Path(name))]
-    width = max((len(str(result["input"])) for result in results), default=0)
-    for result in results:
-        print(json.dumps(result, ensure_ascii=False) if as_json else _words(result, width))
-    return EXIT_ERROR if any("error" in result for result in results) or not results else EXIT_MET
+    answers = (
+        _answer(model, name, given, top, explain)
+        for text in inputs
+        for name, given in _expand(text, files_only=model.task.media == "image")
+    )
+    if as_json:
+        wrong = [_print_json(answer) for answer in answers]  # each as soon as it is there
+    else:
+        results = [{**answer, "shown": _shown(answer["input"])} for answer in answers]
+        width = max((len(result["shown"]) for result in results), default=0)
+        for result in results:
+            print("\n".join(_words(result, width)))
+        wrong = ["error" in result for result in results]
+    return EXIT_ERROR if any(wrong) or not wrong else EXIT_MET
 
 
-def _expand(path: Path) -> list[Path]:
-    """A folder stands for the files in it, in the order of their names."""
-    if not path.is_dir():
-        return [path]
-    return sorted(Path(child.path) for child in os.scandir(path) if child.is_file() and not child.name.startswith("."))
+def _expand(text: str, *, files_only: bool) -> Iterator[tuple[str, str | Path]]:
+    """Names of inputs and the inputs: a folder stands for the files in it, in the order of their names."""
+    if text == "-":
+        for line in sys.stdin:
+            if line := line.rstrip("\r\n"):
+                yield line, Path(line) if files_only else line
+    elif os.path.isdir(text):
+        children = (child for child in os.scandir(text) if child.is_file() and not child.name.startswith("."))
+        yield from ((path, Path(path)) for path in sorted(child.path for child in children))
+    else:
+        yield text, Path(text) if files_only or os.path.exists(text) else text
 
 
-def _answer(model: Model, path: Path, top: int) -> dict[str, Any]:
+def _answer(model: Model, name: str, given: str | Path, top: int, explain: bool) -> dict[str, Any]:
+    from sartor.codec import to_plain
     from sartor.errors import DataError
 
     try:
-        return {"input": str(path), **model.predict(path, top=top)}
+        answer = {"input": name, **model.predict(given, top=top)}
+        return {**answer, "explanation": to_plain(model.explain(given))} if explain else answer
     except DataError as error:
-        return {"input": str(path), "error": str(error)}
+        return {"input": name, "error": str(error)}
 
 
-def _words(result: dict[str, Any], width: int) -> str:
+def _print_json(answer: dict[str, Any]) -> bool:
+    """Print an answer; True where it is an error."""
+    print(json.dumps(answer, ensure_ascii=False), flush=True)
+    return "error" in answer
+
+
+def _shown(name: str) -> str:
+    """An input's name on one line; a long text is cut."""
+    if os.path.exists(name):
+        return name
+    line = " ".join(name.split())
+    return line if len(line) <= SHOWN_LETTERS else f"{line[:SHOWN_LETTERS]}…"
+
+
+def _words(result: dict[str, Any], width: int) -> list[str]:
     if "error" in result:
         reason = result["error"]
-        return reason if result["input"] in reason else f"{result['input']}: {reason}"
+        return [reason if result["input"] in reason else f"{result['shown']}: {reason}"]
     others = ", ".join(f"{one['label']} {one['confidence']:.3f}" for one in result.get("top", ())[1:])
-    line = f"{result['input']:<{width}}  {result['label']}  {result['confidence']:.3f}"
-    return f"{line}   ({others})" if others else line
+    line = f"{result['shown']:<{width}}  {result['label']}  {result['confidence']:.3f}"
+    lines = [f"{line}   ({others})" if others else line]
+    if "explanation" in result:
+        lines.append(f"    {result['explanation']['sentence']}")
+        lines += [f"    {cause['weight']:+.3f}  {cause['name']}" for cause in result["explanation"]["causes"]]
+    return lines

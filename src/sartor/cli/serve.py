@@ -7,6 +7,13 @@ from typing import Annotated
 
 import typer
 
+_SENT = {
+    "image": "--data-binary @image.jpg",
+    "text": "-H 'Content-Type: text/plain' --data-binary 'some text'",
+    "record": "-H 'Content-Type: application/json' --data-binary @record.json",
+}
+"""How curl is told to send one input, by media."""
+
 
 def command(
     package: Annotated[str, typer.Argument(help="A package: its folder or .sartor file.")],
@@ -20,7 +27,8 @@ def command(
     max_waiting: Annotated[int, typer.Option(min=1, help="Requests held at once; more are turned away.")] = 16,
     deadline_s: Annotated[float, typer.Option(min=0.1, help="Longest time to an answer in seconds.")] = 10.0,
 ) -> int:
-    """Serve a package: a page to try it, POST /predict, and the Open Inference Protocol V2."""
+    """Serve a package: a page to try it, POST /predict and /explain, and the Open Inference Protocol V2."""
+    from sartor import registry
     from sartor.cli._console import EXIT_MET
     from sartor.serve.server import serve
     from sartor.serve.settings import Settings
@@ -37,11 +45,12 @@ def command(
         deadline_s,
     )
     settings.check()
-    known = facts(open_package(package))
+    contents = open_package(package)
+    known, media = facts(contents), registry.get("tasks", contents.pipeline.task).media
     shown = f"[{host}]" if ":" in host else host
     print(f"{known['name']}: {known['task']}, {known['labels']} labels, {known['runtime']} {known['precision']}")
     print(f"  page       http://{shown}:{port}/")
-    print(f"  one file   curl --data-binary @image.jpg http://{shown}:{port}/predict")
+    print(f"  one input  curl {_SENT[media]} http://{shown}:{port}/predict (or /explain)")
     print(f"  protocol   http://{shown}:{port}/v2/models/NAME/infer (Open Inference Protocol V2)")
     print("  Ctrl-C stops it", flush=True)
     serve(settings)

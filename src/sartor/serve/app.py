@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from sartor import __version__
 from sartor.serve.bodies import inference, one_input, read_body
 from sartor.serve.guard import FAILURE, Guard, Problem
 from sartor.serve.lane import Lane
-from sartor.serve.served import OUTPUTS, Served
+from sartor.serve.served import Served
 from sartor.serve.settings import Settings
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -46,6 +46,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         Route("/v2/models/{name}/ready", service.model_ready),
         Route("/v2/models/{name}/infer", service.infer, methods=["POST"]),
         Route("/predict", service.predict, methods=["POST"]),
+        Route("/explain", service.explain, methods=["POST"]),
         Route("/metrics", service.metrics),
     ]
     app = Starlette(routes=routes, lifespan=service.lifespan, exception_handlers=_ERRORS)
@@ -136,24 +137,30 @@ class _Service:
     # --------------------------------------------------------------------------------------------- answering
 
     async def predict(self, request: Request) -> Response:
+        return await self._one(request, self.served.answer)
+
+    async def explain(self, request: Request) -> Response:
+        return await self._one(request, self.served.explain)
+
+    async def _one(self, request: Request, work: Callable[[bytes], dict[str, Any]]) -> Response:
+        """What ``work`` makes of the one input in the body."""
         self._check_ready()
         with self.lane.place():
             body = await read_body(request, self.settings.max_body_bytes, self.settings.deadline_s)
-            raw = one_input(body, request.headers.get("content-type", ""))
-            answer = await self.lane.call(lambda: self.served.answer(raw))
+            raw = one_input(body, request.headers.get("content-type", ""), self.served.media)
+            answer = await self.lane.call(lambda: work(raw))
         return self._answered(answer)
 
     async def infer(self, request: Request) -> Response:
         self._check_name(request)
         self._check_ready()
         if "inference-header-content-length" in request.headers:
-            raise Problem(400, "binary tensors are not read here; send base64 in JSON, or the bytes of one input")
+            raise Problem(400, "binary tensors are not read here; send the data in JSON, or the bytes of one input")
         with self.lane.place():
             body = await read_body(request, self.settings.max_body_bytes, self.settings.deadline_s)
-            asked = inference(body, request.headers.get("content-type", ""))
-            unknown = set(asked.outputs) - OUTPUTS
-            if unknown:
-                raise Problem(400, f"there are the outputs {', '.join(sorted(OUTPUTS))} and no others")
+            asked = inference(body, request.headers.get("content-type", ""), self.served.media)
+            if set(asked.outputs) - set(self.served.outputs):
+                raise Problem(400, f"there are the outputs {', '.join(self.served.outputs)} and no others")
             outputs = await self.lane.call(lambda: self.served.infer(asked.inputs, asked.outputs))
         names = {"model_name": self.served.name, "model_version": self.served.version}
         return self._answered({**names, **({"id": asked.id} if asked.id else {}), "outputs": outputs})

@@ -15,6 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from sartor.serve.guard import Problem
 
 MAX_INPUTS = 64
+_JSON_TYPES = ("application/json", "text/json")
+_CHARSET = re.compile(r'charset="?([a-z0-9._-]{1,40})"?')
+_CHARSETS = ("iso-8859-1", "iso-8859-15", "windows-1252", "utf-16")  # few: some of Python's are slow to decode
 _BOUNDARY = re.compile(r'boundary="?([^";,\s]{1,70})"?', re.IGNORECASE)
 
 
@@ -49,13 +52,20 @@ async def _collect(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def one_input(body: bytes, content_type: str) -> bytes:
+def one_input(body: bytes, content_type: str, media: str = "image") -> bytes:
     """The input of a plain body, or the first file of a multipart form.
 
+    A text may also come as a JSON string or in another encoding than UTF-8, where the content type says so.
+
     Raises:
-        Problem: 400, the form holds no file.
+        Problem: 400, the form holds no file, or the body is not what its content type says.
     """
-    if not content_type.lower().startswith("multipart/form-data"):
+    kind = content_type.lower()
+    if media == "text" and kind.startswith(_JSON_TYPES):
+        return _string(body)
+    if media == "text" and kind.startswith("text/plain"):
+        return _recoded(body, kind)
+    if not kind.startswith("multipart/form-data"):
         return body
     found = _BOUNDARY.search(content_type)
     if not found:
@@ -73,27 +83,52 @@ def one_input(body: bytes, content_type: str) -> bytes:
     raise Problem(400, "the form holds no file; send one as the field 'file'")
 
 
+def _string(body: bytes) -> bytes:
+    try:
+        text = json.loads(body)
+        if isinstance(text, str):
+            return text.encode()
+    except (ValueError, RecursionError):  # half a surrogate pair is a ValueError too
+        pass
+    raise Problem(400, "the body is not a JSON string; send the text as one, or as text/plain")
+
+
+def _recoded(body: bytes, content_type: str) -> bytes:
+    """Text of a declared charset as UTF-8."""
+    found = _CHARSET.search(content_type)
+    if found is None or found[1] in ("utf-8", "utf8", "us-ascii"):
+        return body
+    if found[1] not in _CHARSETS:
+        raise Problem(400, f"text is read as UTF-8, or as {', '.join(_CHARSETS)} where its content type says so")
+    try:
+        return body.decode(found[1]).encode()
+    except ValueError:
+        raise Problem(400, "the body is not text in the charset that its content type names; send UTF-8") from None
+
+
 @dataclass(frozen=True)
 class Inference:
-    """A request of the Open Inference Protocol: inputs as file bytes, which outputs are wanted (all where empty)."""
+    """A request of the Open Inference Protocol: raw inputs, which outputs are wanted (all where empty)."""
 
     inputs: tuple[bytes, ...]
     outputs: tuple[str, ...]
     id: str
 
 
-def inference(body: bytes, content_type: str) -> Inference:
-    """Read a V2 request: one BYTES tensor of base64 text, or a body that is the input itself.
+def inference(body: bytes, content_type: str, media: str = "image") -> Inference:
+    """Read a V2 request: one BYTES tensor, or a body that is the input itself.
+
+    Elements of the tensor are base64 text of files for tasks about pictures, else the texts or records themselves.
 
     Raises:
         Problem: 400, with what would be right.
     """
-    if not content_type.lower().startswith(("application/json", "text/json")) and content_type:
-        return Inference((one_input(body, content_type),), (), "")
+    if not content_type.lower().startswith(_JSON_TYPES) and content_type:
+        return Inference((one_input(body, content_type, media),), (), "")
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
-        raise Problem(400, "the body is not JSON; send a V2 inference request, or image bytes as image/*") from None
+        raise Problem(400, "the body is not JSON; send a V2 inference request, or the bytes of one input") from None
     tensors = request.get("inputs") if isinstance(request, dict) else None
     if not isinstance(tensors, list) or len(tensors) != 1 or not isinstance(tensors[0], dict):
         raise Problem(400, "inputs must be a list of one tensor of datatype BYTES")
@@ -101,14 +136,25 @@ def inference(body: bytes, content_type: str) -> Inference:
     data = tensor.get("data")
     flat = data[0] if isinstance(data, list) and len(data) == 1 and isinstance(data[0], list) else data
     if tensor.get("datatype") != "BYTES" or not isinstance(flat, list) or not 1 <= len(flat) <= MAX_INPUTS:
-        raise Problem(400, f"inputs[0] must have datatype BYTES and 1 to {MAX_INPUTS} base64 strings as data")
+        kind = "base64 strings" if media == "image" else "strings"
+        raise Problem(400, f"inputs[0] must have datatype BYTES and 1 to {MAX_INPUTS} {kind} as data")
     wanted = request.get("outputs") or []
     names = (
         [one.get("name") if isinstance(one, dict) else None for one in wanted] if isinstance(wanted, list) else [None]
     )
     if not all(isinstance(name, str) for name in names):
         raise Problem(400, "outputs must be a list of objects with a name")
-    return Inference(tuple(_decoded(item) for item in flat), tuple(map(str, names)), str(request.get("id", ""))[:200])
+    read = _decoded if media == "image" else _plain
+    return Inference(tuple(read(item) for item in flat), tuple(map(str, names)), str(request.get("id", ""))[:200])
+
+
+def _plain(item: Any) -> bytes:
+    try:
+        if isinstance(item, str):
+            return item.encode()
+    except UnicodeEncodeError:
+        pass
+    raise Problem(400, "an element of inputs[0].data is not a string of Unicode text")
 
 
 def _decoded(item: Any) -> bytes:

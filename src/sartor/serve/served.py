@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from sartor.codec import to_plain
 from sartor.stages.package import Model, compare, open_package
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
@@ -27,18 +29,35 @@ class Served:
         self.version = self._contents.manifest.digest[:12]
         self.wrong = ""
         """Why answers must not be trusted any more; empty while all is well."""
+        self.outputs = ("answer", *(CLASS_OUTPUTS if self._gives_probabilities() else ()))
+        """Names of the output tensors of the Open Inference Protocol."""
         self._next = 0
         self._lock = threading.Lock()
 
+    def _gives_probabilities(self) -> bool:
+        """True where an output is a row of probabilities, one for each label."""
+        rows = self._contents.golden_outputs
+        if not len(rows):
+            rows = self.model.outputs(self.model.task.noise(1, self.model.pipeline.input_size, 0))
+        return (
+            self.model.task.truth == "class" and rows.dtype.kind == "f" and rows.shape[1:] == (len(self.model.labels),)
+        )
+
+    @property
+    def media(self) -> str:
+        """What a raw input is: ``image``, ``text`` or ``record``."""
+        return self.model.task.media
+
     def check(self, *, all_pairs: bool = False) -> None:
         """Ask golden pairs, one or all; from the first wrong answer on nothing is answered any more."""
-        pairs, raws = self._contents.golden, self._contents.golden_inputs()
+        pairs, expected, raws = self._contents.golden, self._contents.golden_outputs, self._contents.golden_inputs()
         if not all_pairs and pairs:
             with self._lock:
                 place = self._next % len(pairs)
                 self._next += 1
-            pairs, raws = pairs[place : place + 1], raws[place : place + 1]
-        result = compare(pairs, raws, self.model, self.model.pipeline.precision)
+            one = slice(place, place + 1)
+            pairs, expected, raws = pairs[one], expected[one], raws[one]
+        result = compare(pairs, expected, raws, self.model, self.model.task, self.model.pipeline.precision)
         if result.mismatches:
             self.wrong = f"the model no longer gives its golden answers on this machine ({result.mismatches[0]})"
 
@@ -48,39 +67,46 @@ class Served:
         rounded = {part: round(spent, 3) for part, spent in parts.items()}
         return {**answer, "latency_ms": {**rounded, "total": round(sum(parts.values()), 3)}}
 
+    def explain(self, raw: bytes) -> dict[str, Any]:
+        """Why the answer to one input is what it is."""
+        explanation: dict[str, Any] = to_plain(self.model.explain(raw))
+        return explanation
+
     def infer(self, inputs: Sequence[bytes], wanted: Sequence[str]) -> list[dict[str, Any]]:
         """Output tensors of the Open Inference Protocol for several inputs."""
-        rows = self.model.outputs(list(inputs))
-        best = rows.argmax(axis=1)
-        tensors: Mapping[str, dict[str, Any]] = {
-            "label": _tensor("BYTES", [len(rows)], [self.model.labels[place] for place in best]),
-            "confidence": _tensor(
-                "FP32", [len(rows)], [float(row[place]) for row, place in zip(rows, best, strict=True)]
-            ),
-            "probabilities": _tensor("FP32", list(rows.shape), [float(value) for value in rows.ravel()]),
-        }
-        return [{"name": name, **tensors[name]} for name in (wanted or tensors)]
+        answers, rows = self.model.answers(list(inputs))
+        n = len(answers)
+        tensors = {"answer": _tensor("BYTES", [n], [json.dumps(answer, ensure_ascii=False) for answer in answers])}
+        if "label" in self.outputs:
+            best = rows.argmax(axis=1)
+            sure = [float(row[place]) for row, place in zip(rows, best, strict=True)]
+            tensors["label"] = _tensor("BYTES", [n], [self.model.labels[place] for place in best])
+            tensors["confidence"] = _tensor("FP32", [n], sure)
+            tensors["probabilities"] = _tensor("FP32", list(rows.shape), [float(value) for value in rows.ravel()])
+        return [{"name": name, **tensors[name]} for name in (wanted or self.outputs)]
 
     def metadata(self) -> dict[str, Any]:
         """Model metadata of the Open Inference Protocol, with what a person wants to know."""
-        pipeline, outputs = self.model.pipeline, len(self.model.labels)
+        pipeline, task, labels = self.model.pipeline, self.model.task, self.model.labels
+        shapes = {"answer": ("BYTES", [-1]), "label": ("BYTES", [-1]), "confidence": ("FP32", [-1])}
+        shapes["probabilities"] = ("FP32", [-1, len(labels)])
+        encoding = {"content_type": "base64" if task.media == "image" else "str"}
         return {
             "name": self.name,
             "versions": [self.version],
             "platform": f"{pipeline.runtime}_{pipeline.precision}",
-            "inputs": [{"name": "input", "datatype": "BYTES", "shape": [-1]}],
-            "outputs": [
-                {"name": "label", "datatype": "BYTES", "shape": [-1]},
-                {"name": "confidence", "datatype": "FP32", "shape": [-1]},
-                {"name": "probabilities", "datatype": "FP32", "shape": [-1, outputs]},
-            ],
-            "task": pipeline.task,
-            "labels": list(self.model.labels),
+            "inputs": [{"name": "input", "datatype": "BYTES", "shape": [-1], "parameters": encoding}],
+            "outputs": [{"name": name, "datatype": shapes[name][0], "shape": shapes[name][1]} for name in self.outputs],
+            "task": task.name,
+            "title": task.title,
+            "media": task.media,
+            "labels": list(labels[:MOST_LABELS]),
             "limits": [str(limit) for limit in self.model.requirement.limits],
         }
 
 
-OUTPUTS = frozenset({"label", "confidence", "probabilities"})
+CLASS_OUTPUTS = ("label", "confidence", "probabilities")
+MOST_LABELS = 1000  # named in the metadata
 
 
 def _tensor(datatype: str, shape: list[int], data: list[Any]) -> dict[str, Any]:
