@@ -16,9 +16,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 NEAR_BITS = 6
 """Difference hashes at most this many bits apart are compared by their pixels."""
 
-NEAR_RATIO = 0.2
-"""Near copies differ by at most this share of their contrast (root mean squares, at 12 × 12 pixels)."""
-
 MOST_BUCKET, MOST_PAIRS = 60, 3000
 """Plain pictures share their hashes; buckets beyond this say nothing and are skipped, and so are further pairs."""
 
@@ -99,12 +96,6 @@ def confirm_near(pairs: Array, same: Callable[[int, int], bool]) -> Array:
     """The pairs that also look the same, at most 3,000 compared."""
     kept = [pair for pair in pairs[:MOST_PAIRS] if _safely(same, int(pair[0]), int(pair[1]))]
     return np.array(kept, np.int64).reshape(-1, 2)
-
-
-def differ_by(left: Array, right: Array) -> float:
-    """Root mean square difference of two small pictures as a share of their contrast (at least 8 grey levels)."""
-    contrast = max(8.0, float(np.sqrt(left.std() * right.std())))
-    return float(np.sqrt(((left - right) ** 2).mean())) / contrast
 
 
 def _safely(same: Callable[[int, int], bool], left: int, right: int) -> bool:

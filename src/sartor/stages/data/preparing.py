@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ from sartor.catalog.contracts import Task
 from sartor.errors import DataError, nearest
 from sartor.evidence import Workspace
 from sartor.jobs import PrepareJob, PrepareResult
-from sartor.prepared import alone, in_order
+from sartor.prepared import alone, in_order, kind_of
 from sartor.progress import Tell, silent
-from sartor.reading.locate import locate
-from sartor.stages.data import duplicates, refuse
-from sartor.stages.data.scan import Seen, fault_problems, gather_facts, scan
-from sartor.stages.data.splits import ENOUGH_TEST, ENOUGH_VALIDATION, cut, share_for
-from sartor.stages.data.whole import REMOVED, SPLITS, TEST, TRAIN, VALIDATION, Whole
+from sartor.reading.sample import Part, natural_order
+from sartor.stages.data import duplicates, refuse, remarks, sides
+from sartor.stages.data.scan import Seen, gather_facts, part_problems, scan
+from sartor.stages.data.whole import REMOVED, SPLITS, TRAIN, Whole, label_order
 from sartor.stages.data.write import fingerprint, split_cards, write_index
 from sartor.storage import telling_disk_errors
 from sartor.types import DataCard, DataProblem, DataSource
@@ -30,11 +29,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 OPTIONS = frozenset(
     {"licence", "max_broken_share", "validation_share", "test_share", "min_class_samples", "revision", "config"}
 )
-"""Keys that ``data`` takes beside its splits and columns."""
+"""Keys that ``data`` takes beside its splits and columns; a task's ``options`` join them."""
 
-SMALL_CLASS, IMBALANCE = 20, 10
-SURVEY_SAMPLES, SURVEY_SIDE = 2000, 32
-NEAR_SIDE, LEAST_SIDE = 12, 16  # near copies are compared at 12 × 12; below 16 all pictures of a class look alike
+SURVEY_SAMPLES, LARGE_SIDE = 2000, 256
+DECODED_AHEAD = 4
+"""Decoded samples that wait for a survey: large pictures take 30 MB each."""
 
 
 def prepare(job: PrepareJob, workspace: Workspace, tell: Tell = silent) -> PrepareResult:
@@ -57,39 +56,37 @@ def prepare(job: PrepareJob, workspace: Workspace, tell: Tell = silent) -> Prepa
 
 
 def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, tell: Tell) -> PrepareResult:
-    if task.reader != "images":
-        raise DataError(f"task {job.task} asks for the reader {task.reader!r}, which stages.data does not have")
     with telling_disk_errors(folder):
         folder.mkdir()
-    source, options = job.source, _options(job.source)
-    all_seen: list[Seen] = []
-    for number, part in enumerate(locate(source)):
-        with telling_disk_errors(folder):
-            seen = scan(part, task, folder, number, tell)
-        broken = [place for places in seen.faults.values() for place in places]
-        refuse.refuse_broken(part.title, len(seen), broken, options["max_broken_share"])
-        all_seen.append(seen)
-    problems = [problem for seen in all_seen for problem in (*seen.part.notes, *fault_problems(seen))]
-    whole = Whole(all_seen)
-    for seen in all_seen:
-        if seen.part.split != "train":
-            refuse.refuse_unknown_labels(seen.part.split, list(seen.names), whole.words)
+    options = _options(job.source, task)
+    all_seen = _look(_parts(job, task), task, folder, options["max_broken_share"], tell)
+    problems = [problem for seen in all_seen for problem in (*seen.part.notes, *part_problems(seen, task.advice))]
+    whole = Whole(all_seen, kind_of(task), _words(job, task, all_seen))
+    _refuse_unknown(job, task, whole)
 
     tell("looking for copies and leaks")
     groups = duplicates.group_numbers(whole.content)
-    problems += _remove_leaks(whole, groups)
-    cuts = _cut_missing(whole, groups, options, job.seed)
-    problems += duplicates.conflicts(groups, whole.labels, whole.words, whole.place)
+    if job.labels:
+        cuts = {"test": "given"}
+    else:
+        problems += sides.remove_leaks(whole, groups)
+        cuts = _cut(job, task, whole, groups, options, problems)
+    if whole.kind == "class":
+        problems += duplicates.conflicts(groups, whole.labels, whole.words, whole.place)
     for number, name in enumerate(SPLITS):
         problems += duplicates.copies_within(groups, whole.splits, number, name, whole.place)
-    facts = gather_facts(all_seen) | {"split": cuts}
-    if min(facts["sizes"]["median"]) >= LEAST_SIDE:
-        problems += _near(whole, groups, task)
+    facts = gather_facts(all_seen) | {"split": cuts} | _range(whole)
+    problems += remarks.near_copies(whole, groups, facts, task)
+    if not job.labels:
+        if whole.kind == "class" and task.splitting == "stratified":
+            problems += remarks.balance(whole)
+        problems += remarks.absent(whole, all_seen)
+        tell("looking at the data as a whole")
+        surveyed = dict(_survey(whole, task, facts, job.seed))
+        problems += surveyed.pop("problems", ())
+        facts |= surveyed
 
-    splits = split_cards(whole)
-    problems += _balance(whole, all_seen)
-    tell("looking at the data as a whole")
-    facts |= dict(_survey(whole, task, facts, job.seed))
+    splits = split_cards(whole, only_held=task.splitting == "by-label")
     card = DataCard(
         task=job.task,
         fingerprint=fingerprint(job.task, whole.words, splits),
@@ -97,19 +94,83 @@ def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, te
         splits=splits,
         problems=tuple(problems),
         facts=codec.to_plain(facts),
-        licence=str(source.options.get("licence", "")),
+        licence=str(job.source.options.get("licence", "")),
     )
     write_index(whole, card, folder, workspace)
     return PrepareResult(card)
 
 
-def _options(source: DataSource) -> dict[str, Any]:
-    """Options with their defaults, checked."""
+def _parts(job: PrepareJob, task: Task) -> list[Part]:
+    """What the task finds in the source; where it is only judged by, the test part or else all of it, as test."""
+    if not job.labels:
+        return task.read(job.source)
+    parts = task.read(replace(job.source, train=job.source.test or job.source.train, validation="", test=""))
+    parts = [part for part in parts if part.split == "test"] or parts
+    for part in parts:
+        part.split = "test"
+    return parts
+
+
+def _look(parts: list[Part], task: Task, folder: Path, broken_share: float, tell: Tell) -> list[Seen]:
+    """Every sample of every part, looked at once.
+
+    Raises:
+        DataError: a part has no usable samples, or too many broken ones.
+    """
+    all_seen = []
+    for number, part in enumerate(parts):
+        with telling_disk_errors(folder):
+            seen = scan(part, task, folder, number, tell)
+        broken = [place for places in seen.faults.values() for place in places]
+        refuse.refuse_broken(part.title, len(seen), broken, broken_share)
+        all_seen.append(seen)
+    return all_seen
+
+
+def _words(job: PrepareJob, task: Task, all_seen: list[Seen]) -> tuple[str, ...]:
+    """Labels in index order: the data's, or those of the model that is to be judged."""
+    by_label = task.splitting == "by-label"
+    if not job.labels:
+        return label_order(all_seen, kind_of(task), others_too=by_label)
+    if kind_of(task) == "number":
+        return ()
+    found = {name for seen in all_seen for name in seen.names} if by_label else set()
+    return (*job.labels, *natural_order(found - set(job.labels)))
+
+
+def _refuse_unknown(job: PrepareJob, task: Task, whole: Whole) -> None:
+    if whole.kind == "number" or task.splitting == "by-label":
+        return
+    for seen in whole.parts:
+        if job.labels:
+            refuse.refuse_labels_unknown_to_model(list(seen.names), whole.words)
+        elif seen.part.split != "train":
+            refuse.refuse_unknown_labels(seen.part.split, list(seen.names), whole.words)
+
+
+def _cut(
+    job: PrepareJob, task: Task, whole: Whole, groups: Array, options: Mapping[str, Any], problems: list[DataProblem]
+) -> dict[str, str]:
+    """Cut what is missing from train; with whole labels, clear both sides of what they share before and after."""
+    if task.splitting != "by-label":
+        return sides.cut_missing(whole, groups, task.splitting, options, job.seed)
+    problems += sides.remove_shared_labels(whole)
+    cuts = sides.cut_missing(whole, groups, task.splitting, options, job.seed)
+    problems += sides.remove_leaks(whole, groups)  # copies under two labels may now be on two sides
+    held = set(whole.labels[whole.splits == TRAIN].tolist())
+    learnt = [word for number, word in enumerate(whole.words) if number in held]
+    whole.renumber((*learnt, *(word for word in whole.words if word not in set(learnt))))
+    return cuts
+
+
+def _options(source: DataSource, task: Task) -> dict[str, Any]:
+    """Options with their defaults, checked; those of the task are its own to check."""
+    known = OPTIONS | getattr(task, "options", frozenset())
     allowed = {"max_broken_share": refuse.MAX_BROKEN_SHARE, "validation_share": 0.0, "test_share": 0.0}
     for name in source.options:
-        if name not in OPTIONS:
-            near = nearest(name, OPTIONS)
-            hint = f"Did you mean {near}?" if near else f"There are: {', '.join(sorted(OPTIONS))}"
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"Did you mean {near}?" if near else f"There are: {', '.join(sorted(known))}"
             raise DataError(f"data.{name} is not an option of data. {hint}")
     found: dict[str, Any] = {"min_class_samples": source.options.get("min_class_samples", 0)}
     for name, default in allowed.items():
@@ -124,111 +185,21 @@ def _options(source: DataSource) -> dict[str, Any]:
     return found
 
 
-def _remove_leaks(whole: Whole, groups: Array) -> list[DataProblem]:
-    """Take copies out of the split that learns or chooses; test is left as it is."""
-    problems = []
-    for kept, cleaned in ((TEST, TRAIN), (TEST, VALIDATION), (VALIDATION, TRAIN)):
-        leaks = np.flatnonzero(duplicates.leaked(groups, whole.splits, kept, [cleaned]))
-        if len(leaks):
-            problems.append(_leak_problem(whole, groups, leaks, kept, cleaned))
-            whole.splits[leaks] = REMOVED
-    return problems
-
-
-def _leak_problem(whole: Whole, groups: Array, leaks: Array, kept: int, cleaned: int) -> DataProblem:
-    twins = [int(np.flatnonzero((groups == groups[i]) & (whole.splits == kept))[0]) for i in leaks[:5]]
-    examples = tuple(
-        f"{whole.place(int(i))} ({SPLITS[cleaned]}) = {whole.place(twin)} ({SPLITS[kept]})"
-        for i, twin in zip(leaks[:5], twins, strict=True)
-    )
-    sentence = (
-        f"{len(leaks)} samples of {SPLITS[cleaned]} also occur in {SPLITS[kept]}; "
-        f"they were removed from {SPLITS[cleaned]}, {SPLITS[kept]} is as given"
-    )
-    return DataProblem("LEAK", SPLITS[cleaned], len(leaks), sentence, examples)
-
-
-def _cut_missing(whole: Whole, groups: Array, options: Mapping[str, Any], seed: int) -> dict[str, str]:
-    """Cut test, then validation, from train where they are not given; says for each split where it comes from."""
-    given = [bool((whole.splits == number).any()) for number in range(3)]
-    missing = [SPLITS[number] for number in (VALIDATION, TEST) if not given[number]]
-    if not given[TRAIN]:
-        raise DataError("data.train: nothing is left of it, all its samples also occur in test or validation")
-    refuse.refuse_too_few(_contents(whole, groups), missing, options["min_class_samples"])
-    said: dict[str, str] = {SPLITS[number]: "given" for number in range(3) if given[number]}
-    for number, enough in ((TEST, ENOUGH_TEST), (VALIDATION, ENOUGH_VALIDATION)):
-        if given[number]:
-            continue
-        train = np.flatnonzero(whole.splits == TRAIN)
-        share = options[f"{SPLITS[number]}_share"] or share_for(len(train), enough)
-        aside = cut(whole.labels[train], groups[train], share, seed)
-        whole.splits[train[aside]] = number
-        said[SPLITS[number]] = f"{share:.1%} of train, stratified, seed {seed}"
-    return said
-
-
-def _contents(whole: Whole, groups: Array) -> dict[str, int]:
-    """Label to number of different contents in train; a content with two labels counts to the smaller class number."""
+def _range(whole: Whole) -> dict[str, Any]:
+    """Of answers that are numbers: the smallest, median and largest of train, or of all where nothing is learnt."""
+    if whole.kind != "number":
+        return {}
     train = whole.splits == TRAIN
-    _, first = np.unique(groups[train], return_index=True)
-    counts = Counter(int(label) for label in whole.labels[train][first])
-    return {word: counts.get(number, 0) for number, word in enumerate(whole.words)}
-
-
-def _near(whole: Whole, groups: Array, task: Task) -> list[DataProblem]:
-    if len(whole.likeness) != len(whole):
-        return []
-    kept = np.flatnonzero(whole.splits != REMOVED)
-    pairs = kept[duplicates.near_pairs(whole.likeness[kept], whole.splits[kept], groups[kept])]
-
-    def small(index: int) -> Array:
-        return np.asarray(task.prepare(task.decode(whole.read(index)), (NEAR_SIDE, NEAR_SIDE))).astype(np.float32)
-
-    def same(left: int, right: int) -> bool:
-        return duplicates.differ_by(small(left), small(right)) <= duplicates.NEAR_RATIO
-
-    confirmed = duplicates.confirm_near(pairs, same)
-    return duplicates.near_problems(confirmed, whole.splits, SPLITS, whole.place)
-
-
-def _balance(whole: Whole, all_seen: Sequence[Seen]) -> list[DataProblem]:
-    counts = np.bincount(whole.labels[whole.splits == TRAIN], minlength=len(whole.words))
-    problems = []
-    small = [index for index in np.argsort(counts) if counts[index] < SMALL_CLASS]
-    if small:
-        examples = tuple(f"{whole.words[index]}: {counts[index]}" for index in small[:5])
-        sentence = f"{len(small)} classes have fewer than {SMALL_CLASS} training samples; collect more of them"
-        problems.append(DataProblem("SMALL_CLASS", "train", len(small), sentence, examples))
-    if counts.max() > IMBALANCE * max(int(counts.min()), 1):
-        most, least = whole.words[int(counts.argmax())], whole.words[int(counts.argmin())]
-        sentence = (
-            f"class {most!r} has {counts.max()} training samples, {least!r} has {counts.min()}; judge by macro F1"
-        )
-        problems.append(DataProblem("IMBALANCE", "train", 1, sentence))
-    declared = {name for seen in all_seen for name in seen.part.names}
-    absent = sorted(declared - set(whole.words))
-    if absent:
-        sentence = f"{len(absent)} declared classes have no samples and were left out"
-        problems.append(DataProblem("ABSENT_CLASS", "train", len(absent), sentence, tuple(absent[:5])))
-    for number in (VALIDATION, TEST):
-        held = np.bincount(whole.labels[whole.splits == number], minlength=len(whole.words))
-        lacking = [whole.words[index] for index in np.flatnonzero(held == 0)]
-        if lacking:
-            sentence = (
-                f"{len(lacking)} classes of train have no sample in {SPLITS[number]}, so nothing is known of them there"
-            )
-            problems.append(
-                DataProblem("CLASS_NOT_IN_SPLIT", SPLITS[number], len(lacking), sentence, tuple(lacking[:5]))
-            )
-    return problems
+    values = whole.numbers[train if train.any() else whole.splits != REMOVED]
+    named = {"smallest": values.min(), "median": np.median(values), "largest": values.max()}
+    return {"truth_range": {name: float(value) for name, value in named.items()}}
 
 
 def _survey(whole: Whole, task: Task, facts: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
-    """What only many samples together show: the task looks at a seeded choice of train at a small size."""
+    """What only many samples together show: the task looks at a seeded choice of train."""
     train = np.flatnonzero(whole.splits == TRAIN)
-    median = facts["sizes"]["median"]
-    side = max(1, min(SURVEY_SIDE, *median))
-    count = SURVEY_SAMPLES if max(median) <= 256 else SURVEY_SAMPLES // 4
+    large = max(facts["sizes"]["median"]) > LARGE_SIDE if "sizes" in facts else False
+    count = SURVEY_SAMPLES // 4 if large else SURVEY_SAMPLES
     chosen = np.sort(np.random.default_rng(seed).permutation(train)[:count])
-    prepared = in_order(lambda index: task.prepare(task.decode(whole.read(int(index))), (side, side)), chosen)
-    return task.survey(np.stack(list(prepared)), whole.labels[chosen], seed)
+    decoded = in_order(lambda index: task.decode(whole.read(int(index))), chosen, ahead=DECODED_AHEAD)
+    return task.survey(decoded, whole.truths(chosen), facts, seed)

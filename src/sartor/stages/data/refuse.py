@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sartor.errors import DataError, nearest
+from sartor.stages.data.splits import LEAST_LABELS
 
 MAX_BROKEN_SHARE = 0.3
 
@@ -38,6 +39,47 @@ def refuse_unknown_labels(split: str, labels: Sequence[str], known: Sequence[str
         shown = ", ".join(repr(label) for label in unknown[:5])
         hint = f"Did you mean {near!r}?" if near else f"Train has {', '.join(list(known)[:8])}."
         raise DataError(f"data.{split}: train has no samples of {shown}; add some to train or remove them. {hint}")
+
+
+def refuse_labels_unknown_to_model(labels: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse data to judge by that asks for answers the model cannot give."""
+    unknown = [label for label in labels if label not in known]
+    if unknown:
+        near = nearest(unknown[0], known)
+        shown = ", ".join(repr(label) for label in unknown[:5])
+        hint = f"Did you mean {near!r}?" if near else f"It has {', '.join(list(known)[:8])}."
+        raise DataError(f"data.test: the model has no label {shown}; give data with the model's labels. {hint}")
+
+
+def refuse_small_classes(contents: Mapping[str, int], least: int) -> None:
+    """Refuse labels with fewer different samples than the user asked for."""
+    small = {label: count for label, count in contents.items() if count < least}
+    if small:
+        label, count = min(small.items(), key=lambda item: item[1])
+        also = f" (and {len(small) - 1} more labels)" if len(small) > 1 else ""
+        raise DataError(f"data.train: label {label!r}{also} has {count} different samples; at least {least} are needed")
+
+
+def refuse_too_few_samples(count: int, cuts: Sequence[str]) -> None:
+    """Refuse fewer different samples than one per split and two to learn from."""
+    needed = 2 + len(cuts)
+    if count < needed:
+        why = f", because {' and '.join(cuts)} must be cut from train" if cuts else ""
+        raise DataError(f"data.train: there are only {count} different samples; at least {needed} are needed{why}")
+
+
+def refuse_too_few_labels(count: int, cuts: Sequence[str]) -> None:
+    """Refuse fewer labels than are needed to set whole ones aside."""
+    needed = LEAST_LABELS * (1 + len(cuts))
+    if count < needed:
+        why = f", because {' and '.join(cuts)} must be cut from train by whole labels" if cuts else ""
+        raise DataError(f"data.train: there are only {count} different labels; at least {needed} are needed{why}")
+
+
+def refuse_one_answer(smallest: float, largest: float) -> None:
+    """Refuse numbers that are all the same: there is nothing to learn."""
+    if smallest == largest:
+        raise DataError(f"data.train: all answers are {smallest:g}; there is nothing to predict, check data.label")
 
 
 def refuse_too_few(contents: Mapping[str, int], cuts: Sequence[str], least: int) -> None:

@@ -5,31 +5,49 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from array import array
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from sartor import codec
-from sartor.errors import StorageError
 from sartor.evidence import Workspace
-from sartor.prepared import FORMAT
+from sartor.prepared import FORMAT, Array, put_in_place, write_array
 from sartor.stages.data.whole import SPLITS, Whole
-from sartor.storage import sync_folder, telling_disk_errors, write_text
+from sartor.storage import telling_disk_errors, write_text
 from sartor.types import DataCard, SplitCard
 
 
-def split_cards(whole: Whole) -> Mapping[str, SplitCard]:
-    """Counts and fingerprint of every split. The order of the samples is part of it, their names are not."""
+def split_cards(whole: Whole, *, only_held: bool) -> Mapping[str, SplitCard]:
+    """Counts and fingerprint of every split. The order of the samples is part of it, their names are not.
+
+    Args:
+        whole: the samples.
+        only_held: leave out the labels that a split has no samples of; they are counted with 0 else.
+    """
     cards: dict[str, SplitCard] = {}
     for number, name in enumerate(SPLITS):
         members = np.flatnonzero(whole.splits == number)
-        counts = np.bincount(whole.labels[members], minlength=len(whole.words))
-        total = hashlib.sha256(whole.labels[members].astype("<i8").tobytes())
+        counted = whole.kind == "class" or any(len(seen.classes) for seen in whole.parts)
+        counts = whole.instances(number) if counted else np.zeros(len(whole.words), np.int64)
+        classes = {word: int(count) for word, count in zip(whole.words, counts, strict=True)} if counted else {}
+        if only_held:
+            classes = {word: count for word, count in classes.items() if count}
+        total = hashlib.sha256(_truth_bytes(whole, members))
         total.update(whole.raw[members].tobytes())
-        classes = {word: int(count) for word, count in zip(whole.words, counts, strict=True)}
         cards[name] = SplitCard(len(members), classes, total.hexdigest())
     return cards
+
+
+def _truth_bytes(whole: Whole, members: Array) -> bytes:
+    """Truths as they count for the fingerprint; structures by their digests."""
+    if whole.kind == "class":
+        return whole.labels[members].astype("<i8").tobytes()
+    if whole.kind == "number":
+        return whole.numbers[members].astype("<f8").tobytes()
+    return b"".join(hashlib.sha256(whole.truth(int(index))).digest() for index in members)
 
 
 def fingerprint(task: str, words: tuple[str, ...], splits: Mapping[str, SplitCard]) -> str:
@@ -49,58 +67,45 @@ def write_index(whole: Whole, card: DataCard, folder: Path, workspace: Workspace
         sources = []
         for seen in whole.parts:
             seen.places.unlink()
+            seen.truths.unlink()
             packed = seen.pack.stat().st_size > 0
             if not packed:
                 seen.pack.unlink()
             sources.append({"root": str(seen.part.root.resolve()), "pack": seen.pack.name if packed else ""})
         write_text(folder / "sources.json", json.dumps(sources))
-        write_text(folder / "card.json", codec.canonical_json(card))
-    target = workspace.data_folder(card.fingerprint)
-    index = f"index-{_digest(folder)[:16]}"
-    with telling_disk_errors(target):
-        target.mkdir(parents=True, exist_ok=True)
-        if not (target / index).is_dir():
-            sync_folder(folder)
-            try:
-                folder.rename(target / index)
-            except OSError as error:
-                if not (target / index).is_dir():  # another process may just have put the same there
-                    raise StorageError(f"{target / index} cannot be put in place ({error.strerror})") from error
-            sync_folder(target)
-    write_text(target / "current.json", json.dumps({"index": index}))
+    put_in_place(folder, card, workspace)
 
 
 def _write_split(whole: Whole, number: int, name: str, folder: Path) -> None:
     members = np.flatnonzero(whole.splits == number)
     spans = np.zeros((len(members), 3), np.int64)
+    for row, index in enumerate(members):
+        part, inner = whole.at(int(index))
+        seen = whole.parts[part]
+        spans[row] = part, seen.spans[2 * inner], seen.spans[2 * inner + 1]
+    write_array(folder / f"{name}-spans.npy", spans)
+    places = [(seen.places, seen.ends) for seen in whole.parts]
+    write_array(folder / f"{name}-ends.npy", _gather(whole, members, places, folder / f"{name}-places.bin"))
+    if whole.kind == "structure":
+        truths = [(seen.truths, seen.truth_ends) for seen in whole.parts]
+        write_array(folder / f"{name}-truth-ends.npy", _gather(whole, members, truths, folder / f"{name}-truths.bin"))
+    else:
+        write_array(folder / f"{name}-truths.npy", np.asarray(whole.truths(members)))
+
+
+def _gather(whole: Whole, members: Array, pieces: list[tuple[Path, array[int]]], target: Path) -> Array:
+    """Copy what belongs to some samples from the files of the parts into one; returns where each ends there."""
     ends = np.zeros(len(members), np.int64)
     written = 0
-    handles = [seen.places.open("rb") for seen in whole.parts]
-    try:
-        with (folder / f"{name}-places.bin").open("wb") as places:
-            for row, index in enumerate(members):
-                part, inner = whole.at(int(index))
-                seen = whole.parts[part]
-                handles[part].seek(seen.ends[inner])
-                written += places.write(handles[part].read(seen.ends[inner + 1] - seen.ends[inner]))
-                ends[row] = written
-                spans[row] = part, seen.spans[2 * inner], seen.spans[2 * inner + 1]
-            places.flush()
-            os.fsync(places.fileno())
-    finally:
-        for handle in handles:
-            handle.close()
-    for kind, values in (("truths", whole.labels[members]), ("spans", spans), ("ends", ends)):
-        with (folder / f"{name}-{kind}.npy").open("wb") as file:
-            np.save(file, values, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _digest(folder: Path) -> str:
-    """Names the index: everything but the packs, whose content the fingerprint already covers."""
-    total = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if not path.name.startswith("pack-"):
-            total.update(path.name.encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()
+    with ExitStack() as stack:
+        handles = [stack.enter_context(path.open("rb")) for path, _ in pieces]
+        file = stack.enter_context(target.open("wb"))
+        for row, index in enumerate(members):
+            part, inner = whole.at(int(index))
+            start, end = pieces[part][1][inner], pieces[part][1][inner + 1]
+            handles[part].seek(start)
+            written += file.write(handles[part].read(end - start))
+            ends[row] = written
+        file.flush()
+        os.fsync(file.fileno())
+    return ends
