@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 BAR = 24  # characters of the longest bar
-SHOWN_CLASSES = 30
+SHOWN_CLASSES, SHOWN_VALUES = 30, 6
+FACT_NAMES = {"sizes": "size", "modes": "pixels", "truth_range": "answer"}
 SPLITS = ("train", "validation", "test")
 
 
@@ -26,7 +28,7 @@ def _group() -> None:
 @app.command()
 def inspect(
     what: Annotated[str, typer.Argument(help="A requirement, or data itself: folder, table, archive, hub:owner/name.")],
-    task: Annotated[str, typer.Option(help="What the data is for, when no requirement says it.")] = "",
+    task: Annotated[str, typer.Option(help="What the data is for; guessed for class folders of pictures.")] = "",
     workspace: Annotated[Path | None, typer.Option(help="Keep the prepared data here; a run reuses it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
@@ -65,37 +67,84 @@ def _job(what: str, task: str) -> PrepareJob:
         asked = read_requirement(Path(what))
         return PrepareJob(asked.data, task or asked.task, asked.seed, stamp(asked.data))
     source = DataSource(what if what.startswith("hub:") else str(Path(what).absolute()))
-    return PrepareJob(source, task or "image-classification", 0, stamp(source))
+    return PrepareJob(source, task or _guess(what), 0, stamp(source))
+
+
+def _guess(what: str) -> str:
+    """The task of pictures in folders and of arrays; what is missing counts as a folder, for ``prepare`` to tell.
+
+    Raises:
+        SartorError: other data serves several tasks.
+    """
+    from sartor import registry
+    from sartor.errors import SartorError
+    from sartor.media.image import SUFFIXES
+
+    place = Path(what)
+    pictures = place.is_dir() and any(path.suffix.lower() in SUFFIXES for path in place.rglob("*"))
+    missing = not what.startswith("hub:") and not any(sign in what for sign in "*?[") and not place.exists()
+    if pictures or missing or (place.is_dir() and not any(place.glob("*.*"))) or place.suffix.lower() == ".npz":
+        return "image-classification"
+    raise SartorError(f"{what} may serve several tasks; say with --task which: {', '.join(registry.names('tasks'))}")
 
 
 def card_lines(card: DataCard) -> list[str]:
     """The card in words, line by line."""
     total = sum(split.samples for split in card.splits.values())
-    lines = [f"Data          {total:,} samples, {len(card.labels)} classes, {card.task}"]
+    answers = f"{len(card.labels):,} {card.facts.get('labels_are', 'classes')}" if card.labels else "numbers"
+    lines = [f"Data          {total:,} samples, {answers}, {card.task}"]
     for name, split in sorted(card.splits.items(), key=lambda item: SPLITS.index(item[0])):
         lines.append(f"  {name:<12}{split.samples:>9,}   {card.facts.get('split', {}).get(name, '')}".rstrip())
-    sizes, modes = card.facts.get("sizes"), card.facts.get("modes")
-    if sizes:
-        words = [f"{name} {height} × {width}" for name, (height, width) in sizes.items()]
-        same = sizes["smallest"] == sizes["largest"]
-        lines.append(f"  size        {words[0].removeprefix('smallest ') if same else ', '.join(words)} (h × w)")
-    if modes:
-        lines.append(f"  pixels      {', '.join(f'{count:,} {mode}' for mode, count in modes.items())}")
-    if "mirror" in card.facts:
-        suits = card.facts["mirror"].get("suits")
-        verdict = "keeps the class: flips are used" if suits else "is not safe: flips are not used"
-        lines.append(f"  mirroring   {verdict}")
+    lines += _fact_lines(card.facts)
     lines.append(f"  licence     {card.licence or 'not stated (data.licence)'}")
     lines.append(f"  fingerprint {card.fingerprint[:16]}")
-    lines += ["", "Classes       in train", *_bars(card), "", *_problem_lines(card)]
+    if card.splits["train"].classes:
+        lines += ["", f"Classes       {_counted(card)} in train", *_bars(card)]
+    return [*lines, "", *_problem_lines(card)]
+
+
+def _fact_lines(facts: Mapping[str, Any]) -> list[str]:
+    """What is known of the samples: ranges, counts, and whatever a task says of parts of them, e.g. columns."""
+    lines = []
+    for name, fact in facts.items():
+        if name in ("split", "mirror") or not isinstance(fact, Mapping) or not fact:
+            continue
+        if fact.keys() == {"smallest", "median", "largest"}:
+            lines.append(f"  {FACT_NAMES.get(name, name):<11} {_range(fact)}{' (h × w)' if name == 'sizes' else ''}")
+        elif all(isinstance(value, int) for value in fact.values()):
+            shown = [f"{count:,} {value}" for value, count in list(fact.items())[:SHOWN_VALUES]]
+            more = ["…"] if len(fact) > SHOWN_VALUES else []
+            lines.append(f"  {FACT_NAMES.get(name, name):<11} {', '.join([*shown, *more])}")
+        elif all(isinstance(value, str) for value in fact.values()):
+            lines.append(f"  {name}")
+            lines += [f"    {part:<24} {words}" for part, words in list(fact.items())[:SHOWN_CLASSES]]
+    if "mirror" in facts:
+        suits = facts["mirror"].get("suits")
+        verdict = "keeps the class: flips are used" if suits else "is not safe: flips are not used"
+        lines.append(f"  mirroring   {verdict}")
     return lines
+
+
+def _range(fact: Mapping[str, Any]) -> str:
+    def words(value: Any) -> str:
+        return " × ".join(f"{part:g}" for part in value) if isinstance(value, Sequence) else f"{value:g}"
+
+    if fact["smallest"] == fact["largest"]:
+        return words(fact["median"])
+    return ", ".join(f"{name} {words(fact[name])}" for name in ("smallest", "median", "largest"))
+
+
+def _counted(card: DataCard) -> str:
+    from sartor import registry
+
+    return "instances" if registry.get("tasks", card.task).truth == "structure" else "samples"
 
 
 def _bars(card: DataCard) -> list[str]:
     counts = card.splits["train"].classes
-    most = max(counts.values(), default=1)
+    most = max(counts.values(), default=1) or 1
     width = min(28, max((len(label) for label in counts), default=0))
-    ordered = [(label, counts.get(label, 0)) for label in card.labels]
+    ordered = [(label, counts[label]) for label in card.labels if label in counts]
     lines = [
         f"  {label[:width]:<{width}}  {count:>8,}  {'█' * max(1, round(BAR * count / most))}"
         for label, count in ordered[:SHOWN_CLASSES]

@@ -66,7 +66,8 @@ def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, te
 
     tell("looking for copies and leaks")
     groups = duplicates.group_numbers(whole.content)
-    if job.labels:
+    judged = _only_judged(job)
+    if judged:
         cuts = {"test": "given"}
     else:
         problems += sides.remove_leaks(whole, groups)
@@ -77,7 +78,7 @@ def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, te
         problems += duplicates.copies_within(groups, whole.splits, number, name, whole.place)
     facts = gather_facts(all_seen) | {"split": cuts} | _range(whole)
     problems += remarks.near_copies(whole, groups, facts, task)
-    if not job.labels:
+    if not judged:
         if whole.kind == "class" and task.splitting == "stratified":
             problems += remarks.balance(whole)
         problems += remarks.absent(whole, all_seen)
@@ -100,9 +101,14 @@ def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, te
     return PrepareResult(card)
 
 
+def _only_judged(job: PrepareJob) -> bool:
+    """Whether a model that is there is judged on the data, so that nothing is learnt from it or cut."""
+    return bool(job.labels) or not job.source.train
+
+
 def _parts(job: PrepareJob, task: Task) -> list[Part]:
     """What the task finds in the source; where it is only judged by, the test part or else all of it, as test."""
-    if not job.labels:
+    if not _only_judged(job):
         return task.read(job.source)
     parts = task.read(replace(job.source, train=job.source.test or job.source.train, validation="", test=""))
     parts = [part for part in parts if part.split == "test"] or parts
@@ -128,12 +134,10 @@ def _look(parts: list[Part], task: Task, folder: Path, broken_share: float, tell
 
 
 def _words(job: PrepareJob, task: Task, all_seen: list[Seen]) -> tuple[str, ...]:
-    """Labels in index order: the data's, or those of the model that is to be judged."""
-    by_label = task.splitting == "by-label"
-    if not job.labels:
-        return label_order(all_seen, kind_of(task), others_too=by_label)
-    if kind_of(task) == "number":
-        return ()
+    """Labels in index order: those of the model that is to be judged, else the data's."""
+    kind, by_label = kind_of(task), task.splitting == "by-label"
+    if not job.labels or kind == "number":
+        return label_order(all_seen, kind, "test" if _only_judged(job) else "train", others_too=by_label)
     found = {name for seen in all_seen for name in seen.names} if by_label else set()
     return (*job.labels, *natural_order(found - set(job.labels)))
 

@@ -13,11 +13,26 @@ from sartor.types import DataSource
 def stamp(source: DataSource) -> str:
     """Digest over names, sizes and modification times of everything the source names.
 
-    Files that a manifest points to are found through the manifest alone: change one, and touch the manifest too. A data
-    set of the hub is known by its id and revision only. What does not exist stamps as missing; ``prepare`` tells.
+    Options that name files (titles of items, say), absolute or beside train, count as well. Files that a manifest
+    points to are found through the manifest alone: change one, and touch the manifest too. A data set of the hub is
+    known by its id and revision only. What does not exist stamps as missing; ``prepare`` tells.
     """
     named = {"train": source.train, "validation": source.validation, "test": source.test}
-    return codec.digest({split: _stamp_one(address) for split, address in named.items() if address})
+    stamps = {split: _stamp_one(address) for split, address in named.items() if address}
+    for name, value in source.options.items():
+        found = _named_file(value, source) if isinstance(value, str) and value else ""
+        if found:
+            stamps[f"options.{name}"] = _stamp_one(found)
+    return codec.digest(stamps)
+
+
+def _named_file(value: str, source: DataSource) -> str:
+    """The file or folder that an option names, absolute or as seen from train; empty where there is none."""
+    beside = Path(source.train or source.test)
+    for place in (Path(value), beside / value, beside.parent / value):
+        if place.is_absolute() and os.path.exists(place):
+            return str(place)
+    return ""
 
 
 def _stamp_one(address: str) -> list[object]:

@@ -101,26 +101,27 @@ class Whole:
         self.words = words
 
 
-def label_order(all_seen: Sequence[Seen], kind: Kind, *, others_too: bool) -> tuple[str, ...]:
+def label_order(all_seen: Sequence[Seen], kind: Kind, first: Split, *, others_too: bool) -> tuple[str, ...]:
     """Labels in index order: as the source declares them, else in natural order; none for numbers.
 
-    Classes: those that train holds, then (``others_too``) those of the other splits. Structures: declared names that
-    occur, or all declared where structures do not name their classes; then undeclared ones of train.
+    Classes: those that the split ``first`` holds, then (``others_too``) those of the other splits. Structures:
+    declared names that occur, or all declared where structures do not name their classes; then undeclared ones of
+    ``first``.
     """
     if kind == "number":
         return ()
-    train = {name for seen in all_seen if seen.part.split == "train" for name in seen.names}
+    own = {name for seen in all_seen if seen.part.split == first for name in seen.names}
     found = {name for seen in all_seen for name in seen.names}
-    declared = [shown(word) for word in _declared(all_seen)]
+    declared = [shown(word) for word in _declared(all_seen, first)]
     if kind == "structure":
         known = [word for word in declared if word in found or not found]
-        return tuple(known + natural_order(train - set(known)))
-    known = [word for word in declared if word in train]
-    known += natural_order(train - set(known))
+        return tuple(known + natural_order(own - set(known)))
+    known = [word for word in declared if word in own]
+    known += natural_order(own - set(known))
     return tuple(known + natural_order(found - set(known))) if others_too else tuple(known)
 
 
-def _declared(all_seen: Sequence[Seen]) -> tuple[str, ...]:
-    """Names that train's source declares, else another's."""
-    in_train_first = sorted(all_seen, key=lambda seen: seen.part.split != "train")
-    return tuple(dict.fromkeys(next((seen.part.names for seen in in_train_first if seen.part.names), ())))
+def _declared(all_seen: Sequence[Seen], first: Split) -> tuple[str, ...]:
+    """Names that the source of a split declares, else another's."""
+    ordered = sorted(all_seen, key=lambda seen: seen.part.split != first)
+    return tuple(dict.fromkeys(next((seen.part.names for seen in ordered if seen.part.names), ())))
