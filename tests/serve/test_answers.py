@@ -37,7 +37,9 @@ def test_health_and_metadata(client):
     assert client.get("/v2/health/ready").json() == {"ready": True}
     assert client.get("/v2").json()["name"] == "sartor"
     model = client.get("/v2/models/colours").json()
-    assert model["inputs"] == [{"name": "input", "datatype": "BYTES", "shape": [-1]}]
+    encoding = {"content_type": "base64"}
+    assert model["inputs"] == [{"name": "input", "datatype": "BYTES", "shape": [-1], "parameters": encoding}]
+    assert (model["media"], model["task"], model["title"]) == ("image", "image-classification", "classify images")
     assert model["outputs"][-1] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}
     assert model["labels"] == list(LABELS)
     assert client.get("/v2/models/colours/ready").json()["ready"] is True
@@ -55,6 +57,7 @@ def test_one_picture_as_the_body_as_a_form_and_by_the_protocol(client):
     assert asked.json()["id"] == "42"
     assert asked.json()["model_name"] == "colours"
     for answer in (octets, asked):
+        assert json.loads(outputs_of(answer)["answer"]["data"][0])["label"] == "green"
         assert outputs_of(answer)["label"]["data"] == ["green"]
         assert outputs_of(answer)["confidence"]["data"] == pytest.approx([plain.json()["confidence"]])
 
@@ -163,7 +166,7 @@ def test_requests_that_are_none(client, body):
 
 def test_binary_tensors_are_declined(client):
     headers = {"content-type": "application/octet-stream", "inference-header-content-length": "10"}
-    is_problem(client.post("/v2/models/colours/infer", content=b"x" * 20, headers=headers), 400, "base64")
+    is_problem(client.post("/v2/models/colours/infer", content=b"x" * 20, headers=headers), 400, "in JSON")
 
 
 @pytest.mark.parametrize(

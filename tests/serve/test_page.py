@@ -34,6 +34,7 @@ def wait_for(browser, selector, seconds=15):
 
 
 def choose(browser, path):
+    wait_for(browser, "#drop:not([hidden])")
     browser.find_element("css selector", "#drop input").send_keys(str(path))
 
 
@@ -48,7 +49,11 @@ def test_a_picture_is_answered_with_confidence_and_latency(browser, server, tmp_
     rows = wait_for(browser, ".row")
     assert rows[0].text.split() == ["green", "99.0", "%"]
     assert len(rows) == 3
-    assert "ms from file to answer (decode" in browser.find_element("css selector", "#time").text
+    assert browser.find_element("css selector", ".label").text == "green"
+    assert "ms from input to answer (decode" in browser.find_element("css selector", "#answers .quiet").text
+    browser.find_element("css selector", "#explain").click()
+    assert wait_for(browser, "#why img")[0].size["width"] > 0
+    assert "green" in browser.find_element("css selector", "#why .quiet").text
     assert complaints(browser) == []
     browser.save_screenshot(str(tmp_path / "page.png"))
 
@@ -64,11 +69,26 @@ def test_a_token_is_asked_for_once(browser, package, start, tmp_path):
     (tmp_path / "red.png").write_bytes(picture("red", 64))
     server = start(package, "--token", TOKEN).wait()
     browser.get(server.url)
-    choose(browser, tmp_path / "red.png")
-    wait_for(browser, ".error")
-    field = browser.find_element("css selector", "#token input")
+    field = wait_for(browser, "#token[style*=block] input")[0]
     assert field.is_displayed()
     field.send_keys(TOKEN)
     field.submit()
+    choose(browser, tmp_path / "red.png")
     assert wait_for(browser, ".row")[0].text.startswith("red")
     assert not field.is_displayed()
+
+
+def test_an_example_is_answered_with_one_click(browser, server):
+    browser.get(server.url)
+    wait_for(browser, "#examples button")[0].click()
+    assert wait_for(browser, ".label")[0].text in ("red", "green", "blue")
+
+
+def test_the_page_speaks_the_language_chosen(browser, server):
+    browser.get(server.url)
+    wait_for(browser, "#drop:not([hidden])")
+    browser.find_element("css selector", "[data-code=zh]").click()
+    assert "图片" in browser.find_element("css selector", "#drop").text
+    assert browser.find_element("css selector", "html").get_attribute("lang") == "zh"
+    browser.find_element("css selector", "[data-code=en]").click()
+    assert "picture" in browser.find_element("css selector", "#drop").text

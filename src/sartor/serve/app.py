@@ -9,7 +9,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -23,14 +22,9 @@ from sartor import __version__
 from sartor.serve.bodies import inference, one_input, read_body
 from sartor.serve.guard import FAILURE, Guard, Problem
 from sartor.serve.lane import Lane
+from sartor.serve.page import POLICY, page
 from sartor.serve.served import Served
 from sartor.serve.settings import Settings
-
-_PAGE = Path(__file__).with_name("page.html")
-_PAGE_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -39,6 +33,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     service = _Service(settings, Served(settings.package))
     routes = [
         Route("/", service.page),
+        Route("/about", service.about),
         Route("/v2", service.server),
         Route("/v2/health/live", service.live),
         Route("/v2/health/ready", service.ready),
@@ -56,17 +51,17 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return error.answer(request.scope["request_id"])
+    return error.answer(request.scope)
 
 
 async def _routing_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     sentence = {404: "there is nothing here", 405: "this method is not allowed here"}.get(error.status_code, "refused")
-    return Problem(error.status_code, sentence, error.headers).answer(request.scope["request_id"])
+    return Problem(error.status_code, sentence, error.headers).answer(request.scope)
 
 
 async def _failure(request: Request, error: Exception) -> Response:
-    return FAILURE.answer(request.scope["request_id"])  # the guard logs it
+    return FAILURE.answer(request.scope)  # the guard logs it
 
 
 _ERRORS: dict[Any, Any] = {Problem: _problem, HTTPException: _routing_problem, Exception: _failure}
@@ -104,7 +99,10 @@ class _Service:
     # ------------------------------------------------------------------------------------------------ reading
 
     async def page(self, request: Request) -> Response:
-        return HTMLResponse(_PAGE.read_text(encoding="utf-8"), headers={"content-security-policy": _PAGE_POLICY})
+        return HTMLResponse(page(), headers={"content-security-policy": POLICY})
+
+    async def about(self, request: Request) -> Response:
+        return JSONResponse({**self.served.metadata(), "examples": self.served.examples()})
 
     async def server(self, request: Request) -> Response:
         return JSONResponse({"name": "sartor", "version": __version__, "extensions": []})

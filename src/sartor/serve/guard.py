@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sartor.language import say
+from sartor.serve.page import reader_language
 from sartor.serve.settings import LOOPBACK_NAMES, Settings, is_address, is_loopback
 
 OPEN_PATHS = frozenset({"/", "/v2/health/live", "/v2/health/ready"})
@@ -38,10 +40,11 @@ class Problem(Exception):
         self.status, self.sentence, self.headers = status, sentence, dict(headers or {})
         super().__init__(sentence)
 
-    def answer(self, number: str) -> Response:
-        """The response, with the request's id."""
+    def answer(self, scope: Scope) -> Response:
+        """The response, with the request's id, in the language the reader asked for."""
         closing = {"connection": "close"} if self.status in (408, 413) else {}
-        return JSONResponse({"error": self.sentence, "id": number}, self.status, {**self.headers, **closing})
+        said = {"error": say(self.sentence, scope["language"]), "id": scope["request_id"]}
+        return JSONResponse(said, self.status, {**self.headers, **closing})
 
 
 FAILURE = Problem(500, "the server failed on this request; its log says more under this id")
@@ -71,16 +74,18 @@ class Guard:
             await send(message)
 
         scope["request_id"] = number
+        accepted = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"accept-language"]
+        scope["language"] = reader_language(",".join(accepted))
         try:
             self._check(scope)
             await self.app(scope, receive, send_guarded)
         except Problem as problem:
             if not started:
-                await problem.answer(number)(scope, receive, send_guarded)
+                await problem.answer(scope)(scope, receive, send_guarded)
         except Exception:
             print(f"request {number} failed\n{traceback.format_exc()}", file=sys.stderr)
             if not started:
-                await FAILURE.answer(number)(scope, receive, send_guarded)
+                await FAILURE.answer(scope)(scope, receive, send_guarded)
 
     def _check(self, scope: Scope) -> None:
         headers = [(name.lower(), value.decode("latin-1")) for name, value in scope["headers"]]

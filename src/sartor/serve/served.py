@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
@@ -72,6 +73,16 @@ class Served:
         explanation: dict[str, Any] = to_plain(self.model.explain(raw))
         return explanation
 
+    def examples(self) -> list[str]:
+        """A few inputs to try: golden ones, as text, or as base64 where they are pictures."""
+        found, size = [], 0
+        for raw in self._contents.golden_inputs()[:MOST_EXAMPLES]:
+            size += len(raw)
+            if size <= MOST_EXAMPLE_BYTES:
+                image = self.model.task.media == "image"
+                found.append(base64.b64encode(raw).decode() if image else raw.decode(errors="replace"))
+        return found
+
     def infer(self, inputs: Sequence[bytes], wanted: Sequence[str]) -> list[dict[str, Any]]:
         """Output tensors of the Open Inference Protocol for several inputs."""
         answers, rows = self.model.answers(list(inputs))
@@ -107,6 +118,7 @@ class Served:
 
 CLASS_OUTPUTS = ("label", "confidence", "probabilities")
 MOST_LABELS = 1000  # named in the metadata
+MOST_EXAMPLES, MOST_EXAMPLE_BYTES = 8, 2_000_000
 
 
 def _tensor(datatype: str, shape: list[int], data: list[Any]) -> dict[str, Any]:
