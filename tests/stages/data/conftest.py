@@ -1,8 +1,10 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sartor import registry
 from sartor.evidence import Workspace
 from sartor.jobs import PrepareJob
 from sartor.media.image import to_png
@@ -61,3 +63,33 @@ def problem():
         return found[0]
 
     return find
+
+
+@pytest.fixture
+def use(monkeypatch):
+    """Puts a task into the catalogue for one test."""
+    known = registry.get
+
+    def enter(task):
+        monkeypatch.setattr(
+            registry, "get", lambda kind, name: task if (kind, name) == ("tasks", task.name) else known(kind, name)
+        )
+        return task
+
+    return enter
+
+
+@pytest.fixture
+def prepare_rows(tmp_path, workspace):
+    """Writes rows as tables, one per split, and prepares them for a task."""
+
+    def run(task, labels=(), seed=0, judged=False, options=None, **splits):
+        folder = tmp_path / f"rows-{len(list(tmp_path.glob('rows-*')))}"
+        folder.mkdir()
+        for split, rows in splits.items():
+            (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        train, test = ("", str(folder / "test.jsonl")) if judged else (str(folder), "")
+        source = DataSource(train, "", test, options=options or {})
+        return prepare(PrepareJob(source, task.name, seed, stamp(source), tuple(labels)), workspace).card
+
+    return run
