@@ -74,8 +74,9 @@ def test_scores_hold_together(classes, n, seed):
     truths = generator.integers(0, classes, n)
     labels = tuple(f"c{i}" for i in range(classes))
     found = TASK.score(outputs, truths, labels, 0.9)
-    for value, low, high in found.values.values():
-        assert 0 <= low <= value <= high <= 1
+    for name, (value, low, high) in found.values.items():
+        assert 0 <= low <= value <= high
+        assert high <= 1 or name == "log_loss"
     assert np.array(found.confusion).sum() == n
     assert found.correct.mean() == pytest.approx(found.values["accuracy"][0])
     assert set(found.values) <= {metric.name for metric in TASK.metrics}
@@ -168,7 +169,10 @@ def augmented(names, seed=0, shape=(64, 3, 16, 16)):
     torch = pytest.importorskip("torch")
     count = int(np.prod(shape))
     batch = (torch.arange(count, dtype=torch.float32).view(shape) + 1).contiguous(memory_format=torch.channels_last)
-    return batch, TASK.augment(batch, names, torch.Generator().manual_seed(seed))
+    targets = torch.arange(len(batch))
+    result, kept = TASK.augment(batch, targets, names, torch.Generator().manual_seed(seed))
+    assert torch.equal(kept, targets)
+    return batch, result
 
 
 def test_flip_mirrors_about_half():
