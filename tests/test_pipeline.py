@@ -1,7 +1,9 @@
 """The predictor: the path from bytes to answer, and what it refuses to run."""
 
+import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -167,3 +169,81 @@ def test_predicting_needs_no_trainer(folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# ------------------------------------------------------------------------------------ tasks that are not about pictures
+
+
+@pytest.fixture
+def words(fake_tasks, word_files, tmp_path):
+    model, encoder, pipeline = word_files
+    shutil.copy(model, tmp_path / "model.onnx")
+    shutil.copy(encoder, tmp_path / "encoder.bin")
+    write_json(tmp_path / "pipeline.json", pipeline)
+    return tmp_path
+
+
+def test_what_was_learnt_prepares_texts(words):
+    predictor = Predictor(words)
+    np.testing.assert_array_equal(predictor.prepare(b"free free you"), [0, 2, 0, 0, 0, 1])
+    assert [one["label"] for one in predictor.predict_batch([b"free money", b"see you", b"tomorrow"])] == [
+        "spam",
+        "ham",
+        "ham",
+    ]
+    answers, outputs = predictor.answers([b"free"])
+    assert answers[0]["confidence"] == pytest.approx(float(outputs[0, 1]))
+    assert answers[0]["letters"] == 4
+    assert predictor.timed(b"free")[0] == answers[0]
+    assert predictor.explain(b"free bread").causes[0].name == "free"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"\x80\x04."])
+def test_an_encoder_that_is_not_its_own_is_refused(words, content):
+    (words / "encoder.bin").unlink()
+    if content is not None:
+        (words / "encoder.bin").write_bytes(content)
+    with pytest.raises(Refused, match=r"encoder\.bin") as error:
+        Predictor(words)
+    assert "\n" not in str(error.value)
+
+
+def test_an_encoder_that_holds_nothing_of_use_is_refused(words):
+    (words / "encoder.bin").write_bytes(b"\x80\x04.")
+    write_json(words / "pipeline.json", replace(pipeline_of(words), learnt=hashlib.sha256(b"\x80\x04.").hexdigest()))
+    with pytest.raises(Refused, match="nothing that fake-words can prepare with"):
+        Predictor(words)
+
+
+def pipeline_of(folder):
+    return read_pipeline(folder / "pipeline.json")
+
+
+def test_whole_numbers_of_any_shape_are_answers_too(fake_tasks, count_files, tmp_path):
+    model, pipeline = count_files
+    shutil.copy(model, tmp_path / "model.onnx")
+    write_json(tmp_path / "pipeline.json", pipeline)
+    predictor = Predictor(tmp_path)
+    outputs = predictor.outputs([b"[1, 2, 3]", b"[4, 5, 6]"])
+    assert (outputs.shape, outputs.dtype) == ((2, 3, 1), np.int64)
+    assert predictor.predict(b"[1, 2, 3]")["label"] == "1 cat, 2 dog, 4 owl"
+
+
+class Gives:
+    def __init__(self, output):
+        self.output = np.asarray(output)
+
+    def run(self, batch):
+        return self.output
+
+
+def test_one_number_each_is_a_column(predictor):
+    predictor.session = Gives(np.array([1.5, 2.5], np.float32))
+    assert predictor.outputs([png(1)[0], png(2)[0], png(3)[0]]).tolist() == [[1.5], [2.5], [1.5]]
+
+
+@pytest.mark.parametrize("output", [np.zeros((3, 4)), np.float32(1), np.array(["a", "b"]), np.array([{}, {}])])
+def test_what_is_no_output_for_this_batch(predictor, output):
+    predictor.session = Gives(output)
+    with pytest.raises(Unsupported, match=r"must be numbers of shape \(2, …\)"):
+        predictor.outputs([png(1)[0]])

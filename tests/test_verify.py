@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from sartor import verify as verifying
@@ -36,11 +37,12 @@ class FakeStand:
     def __exit__(self, *_):
         return None
 
-    def take(self, path):
-        return type("Artifact", (), {"sha256": manifests._sha256_and_size(path.parent, path.name)[0]})()
+    def take_package(self, folder, pipeline):
+        return type("Artifact", (), {"sha256": manifests._sha256_and_size(folder, pipeline.model)[0]})()
 
-    def stand_in(self, raws, size):
+    def stand_in(self, raws, labels):
         assert raws
+        assert labels == LABELS
         return "stand-in"
 
     def prepare(self, source):
@@ -49,7 +51,7 @@ class FakeStand:
         split = SplitCard(30, {}, self.test_fingerprint)
         return DataCard("image-classification", "e" * 64, LABELS, {"test": split}, ())
 
-    def prepare_labelled(self, address, labels, size):
+    def prepare_labelled(self, address, labels, like):
         return self.prepare(None)
 
     def _made(self, name, artifact, split=""):
@@ -181,7 +183,11 @@ def forged(made, target, name, change):
 
 
 def test_other_golden_answers_are_a_regression(made, stand, tmp_path):
-    package = forged(made, tmp_path / "p", "golden/golden.json", lambda body: body[0].update(outputs=[0.1, 0.8, 0.1]))
+    shutil.copytree(made, tmp_path / "p")
+    outputs = np.load(tmp_path / "p/golden/outputs.npy")
+    outputs[0] = 0.1, 0.8, 0.1
+    np.save(tmp_path / "p/golden/outputs.npy", outputs)
+    package = forged(tmp_path / "p", tmp_path / "q", "labels.json", lambda body: None)
     result = verify(package, data="somewhere")
     assert result.status == "regression"
     assert result.golden.matched == 5

@@ -111,11 +111,10 @@ class Stand:
         Raises:
             DataError: the data is missing, cannot be used, or holds other labels.
         """
-        path = Path(address)
-        parts = sorted(path.glob("test*")) if path.is_dir() else []
-        test = address if address.startswith("hub:") else str((parts[0] if parts else path).resolve())
+        test = address if address.startswith("hub:") else str(Path(address).resolve())
         source = replace(like or DataSource(""), train="", validation="", test=test)
-        job = PrepareJob(source, self.task, self.seed, stamp(source), tuple(labels))
+        # Of a number there are no labels; any says that this is to be judged on, not to be learnt from.
+        job = PrepareJob(source, self.task, self.seed, stamp(source), tuple(labels) or (self.task,))
         return self._do("prepare", job, PrepareResult).card
 
     def stand_in(self, raws: Sequence[bytes], labels: Sequence[str]) -> str:

@@ -30,8 +30,9 @@ def place(tmp_path_factory):
     return folder
 
 
-def sartor(*arguments, command=COMMAND, cwd=None):
-    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=cwd)
+def sartor(*arguments, command=COMMAND, cwd=None, said=None):
+    line = [*command, *map(str, arguments)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=cwd, input=said)
     assert "Traceback" not in done.stderr
     return done
 
@@ -118,3 +119,38 @@ def test_a_closed_pipe_is_no_crash(place):
             [*COMMAND, "predict", str(place / "package"), str(place / "red.png")], stdout=sink, stderr=subprocess.PIPE
         )
     assert b"Traceback" not in process.stderr or b"BrokenPipeError" in process.stderr
+
+
+def test_texts_are_given_as_they_are_or_in_files(word_package, tmp_path):
+    (tmp_path / "mail.txt").write_text("see you tomorrow")
+    done = sartor("predict", word_package, "free money", "mail.txt", "x" * 300, cwd=tmp_path)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert [line.split()[-2] for line in lines] == ["spam", "ham", "ham"]
+    assert "…" in lines[2]
+    assert max(map(len, lines)) < 90
+
+
+def test_lines_of_standard_input_are_inputs(word_package):
+    done = sartor("predict", word_package, "-", "--json", said="free money\n\nsee you\n")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(answer["input"], answer["label"]) for answer in answers] == [("free money", "spam"), ("see you", "ham")]
+
+
+def test_what_an_answer_rests_on(word_package):
+    done = sartor("predict", word_package, "see free you", "--explain")
+    first, sentence, strongest, *_ = done.stdout.splitlines()
+    assert first.split()[-2] == "spam"
+    assert sentence.strip() == "free weighs most"
+    assert strongest.split()[1] == "free"
+    assert float(strongest.split()[0]) > 0.5
+    done = sartor("predict", word_package, "see free you", "--explain", "--json")
+    assert json.loads(done.stdout)["explanation"]["kind"] == "words"
+
+
+def test_paths_of_pictures_on_standard_input(place):
+    done = sartor("predict", place / "package", "-", "--json", said=f"{place / 'red.png'}\n{place / 'no.png'}\n")
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert answers[0]["label"] == "red"
+    assert "does not exist" in answers[1]["error"]
+    assert done.returncode == 1

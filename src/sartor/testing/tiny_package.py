@@ -86,16 +86,22 @@ def picture(colour: str, size: int = 12, shade: int = 200) -> bytes:
     return buffer.getvalue()
 
 
-def tiny_run(model: Path, *, data: str = "/no/such/data", limits: tuple[Limit, ...] = ()) -> RunFile:
-    """A run file whose decision chose the file ``model``; its numbers are made up, its hashes are true."""
+def tiny_run(
+    model: Path, *, data: str = "/no/such/data", limits: tuple[Limit, ...] = (), pipeline: Pipeline | None = None
+) -> RunFile:
+    """A run file whose decision chose the file ``model``; its numbers are made up, its hashes are true.
+
+    ``pipeline`` is how the file is run; the colour model's where it is None.
+    """
+    pipeline = pipeline or tiny_pipeline()
     metrics = {**index(COST_METRICS), ACCURACY.name: ACCURACY}
     limits = limits or (
         Limit("accuracy", "min", 0.9, "limits.accuracy.min"),
         Limit("latency_p95_ms", "max", 500.0, "limits.latency_p95_ms.max"),
         Limit("size_mb", "max", 1.0, "limits.size_mb.max"),
     )
-    artifact = Artifact(file_sha256(model), "onnx", model.stat().st_size, "", "export")
-    network = Network("resnet9", "xs", {}, (SIZE, SIZE), len(LABELS))
+    artifact = Artifact(file_sha256(model), "onnx", model.stat().st_size, "", "export", pipeline.learnt)
+    network = Network("resnet9", "xs", {}, pipeline.input_size, len(pipeline.labels), pipeline.encoding)
     candidate = Candidate(network, "none", "onnxruntime", "fp32", 1)
     device = Device("d" * 64, "a test machine", 2, 1 << 30, (), {"fp32": Ceiling(1e9, "test")}, 1e9, {})
 
@@ -112,7 +118,7 @@ def tiny_run(model: Path, *, data: str = "/no/such/data", limits: tuple[Limit, .
         for limit, measurement in zip(limits, measurements, strict=True)
     )
     record = Record(candidate, measurements, artifact)
-    split = SplitCard(30, dict.fromkeys(LABELS, 10), "f" * 64)
+    split = SplitCard(30, dict.fromkeys(pipeline.labels, 10), "f" * 64)
     decision = Decision(
         "met",
         candidate.id,
@@ -127,8 +133,8 @@ def tiny_run(model: Path, *, data: str = "/no/such/data", limits: tuple[Limit, .
         sartor="0.1.0",
         created="2026-01-01T00:00:00Z",
         requirement=Requirement(
-            "colours",
-            "image-classification",
+            "colours" if pipeline.labels == LABELS else pipeline.task,
+            pipeline.task,
             DataSource(f"{data}/train", test=f"{data}/test"),
             Target(),
             limits,
@@ -138,9 +144,9 @@ def tiny_run(model: Path, *, data: str = "/no/such/data", limits: tuple[Limit, .
         ),
         device=device,
         card=DataCard(
-            "image-classification",
+            pipeline.task,
             "e" * 64,
-            LABELS,
+            pipeline.labels,
             {"train": split, "validation": split, "test": split},
             (),
             licence="CC0-1.0",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sartor import registry
 from sartor.codec import digest, from_plain, to_plain
 from sartor.errors import DataError, StorageError
 from sartor.evidence import write_json
@@ -15,7 +16,7 @@ from sartor.jobs import EvaluateJob, EvaluateResult
 from sartor.pipeline import Predictor
 from sartor.prepared import open_data
 from sartor.stages.measure import evaluate
-from sartor.stages.measure.quality import choose_samples, count_as_wrong, worst_class
+from sartor.stages.measure.quality import choose_samples, count_as_wrong, unusable_rows, worst_class
 from sartor.testing.runtimes import write_example_onnx
 
 _done = {}
@@ -203,9 +204,10 @@ def test_worst_class_needs_right_or_wrong():
 
 @given(st.integers(2, 9), st.data())
 def test_unusable_rows_are_wrong_whatever_the_metric_looks_at(classes, data):
+    task = registry.get("tasks", "image-classification")
     truths = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=8)))
     outputs = np.full((len(truths), classes), np.nan, np.float32)
-    fixed = count_as_wrong(outputs, truths, np.ones(len(truths), bool))
+    fixed = count_as_wrong(task, outputs, truths, unusable_rows(outputs, []))
     assert (fixed.argmax(axis=1) != truths).all()
     assert (fixed[np.arange(len(truths)), truths] < fixed.max(axis=1)).all()
     np.testing.assert_allclose(fixed.sum(axis=1), 1, rtol=1e-5)
@@ -213,6 +215,14 @@ def test_unusable_rows_are_wrong_whatever_the_metric_looks_at(classes, data):
 
 
 def test_usable_rows_are_left_alone():
+    task = registry.get("tasks", "image-classification")
     outputs = np.array([[0.9, 0.1], [np.nan, 0.2]], np.float32)
-    fixed = count_as_wrong(outputs, np.array([0, 0]), np.array([False, True]))
+    fixed = count_as_wrong(task, outputs, np.array([0, 0]), unusable_rows(outputs, []))
     np.testing.assert_array_equal(fixed, np.array([[0.9, 0.1], [0.0, 1.0]], np.float32))
+
+
+def test_rows_that_answer_nothing():
+    floats = np.zeros((4, 2, 2), np.float32)
+    floats[1, 0, 1], floats[3, 1, 1] = np.inf, np.nan
+    assert unusable_rows(floats, [3, 0]) == [0, 1, 3]
+    assert unusable_rows(np.zeros((4, 2), np.int64), [2]) == [2]

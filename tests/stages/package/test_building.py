@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -41,6 +42,7 @@ def test_it_holds_everything(model, tmp_path):
         "golden/001.png",
         "golden/002.png",
         "golden/golden.json",
+        "golden/outputs.npy",
         "golden/sources.json",
         "labels.json",
         "model.onnx",
@@ -49,7 +51,7 @@ def test_it_holds_everything(model, tmp_path):
         "requirement.json",
         "requirement.yaml",
     }
-    assert package.files == 14
+    assert package.files == 15
     assert package.bytes == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert (folder / "model.onnx").read_bytes() == model.read_bytes()
     assert (folder / "model.onnx").stat().st_nlink == 1
@@ -63,7 +65,10 @@ def test_golden_answers_are_what_the_model_says(model, tmp_path):
     package = build_one(model, tmp_path / "p")
     pairs = json.loads((Path(package.path) / "golden/golden.json").read_text())
     assert [pair["answer"]["label"] for pair in pairs] == list(tiny.LABELS)
-    assert all(abs(sum(pair["outputs"]) - 1) < 1e-5 for pair in pairs)
+    outputs = np.load(Path(package.path) / "golden/outputs.npy")
+    assert outputs.dtype == np.float32
+    assert outputs.argmax(axis=1).tolist() == [0, 1, 2]
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
 
 
 def test_the_digest_depends_on_the_content_alone(model, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import sartor
+from sartor import registry
 from sartor.codec import canonical_json
 from sartor.errors import DataError, Refused
 from sartor.stages.package import manifest as manifests
@@ -189,37 +190,54 @@ def test_an_unsafe_model_in_a_sound_package_is_refused(package):
 
 
 class Fixed:
-    def __init__(self, rows):
-        self.rows = rows
-
-    def predict(self, raw):
-        return {}
+    def __init__(self, *rows):
+        self.rows = np.array(rows, np.float32)
 
     def outputs(self, raws):
         return self.rows
 
 
+def compared(row, then=(0.7, 0.2, 0.1), precision="fp32"):
+    task = registry.get("tasks", "image-classification")
+    return compare([Pair("a.png", {"label": "red"})], np.array([then], np.float32), [b"x"], Fixed(row), task, precision)
+
+
 def test_golden_pairs_match_within_the_tolerance_of_the_precision():
-    pair = Pair("a.png", {"label": "red"}, (0.7, 0.2, 0.1))
     for precision, off in (("fp32", 5e-4), ("bf16", 1e-2), ("int8", 1e-2)):
-        assert compare([pair], [b"x"], Fixed([(0.7 - off, 0.2 + off, 0.1)]), precision).matched == 1
+        assert compared((0.7 - off, 0.2 + off, 0.1), precision=precision).matched == 1
         far = 1.5 * tolerance(precision)
-        result = compare([pair], [b"x"], Fixed([(0.7 - far, 0.2 + far, 0.1)]), precision)
+        result = compared((0.7 - far, 0.2 + far, 0.1), precision=precision)
         assert result.matched == 0
-        assert "a.png: expected red" in result.mismatches[0]
+        assert "a.png: expected red; the output differs by" in result.mismatches[0]
 
 
 def test_a_tie_may_fall_either_way_but_nothing_else():
-    tie = Pair("a.png", {"label": "red"}, (0.4001, 0.4, 0.1999))
-    assert compare([tie], [b"x"], Fixed([(0.4, 0.4001, 0.1999)]), "fp32").matched == 1
-    clear = Pair("a.png", {"label": "red"}, (0.43, 0.37, 0.2))
-    assert compare([clear], [b"x"], Fixed([(0.39, 0.41, 0.2)]), "int8").matched == 0
+    assert compared((0.4, 0.4001, 0.1999), (0.4001, 0.4, 0.1999)).matched == 1
+    assert compared((0.39, 0.41, 0.2), (0.43, 0.37, 0.2), "int8").matched == 0
 
 
 @pytest.mark.parametrize("row", [(float("nan"),) * 3, (0.7, 0.3), (float("inf"), 0.2, 0.1)])
 def test_garbage_is_never_a_match(row):
-    pair = Pair("a.png", {"label": "red"}, (0.7, 0.2, 0.1))
-    assert compare([pair], [b"x"], Fixed([row]), "int8").matched == 0
+    assert compared(row, precision="int8").matched == 0
+
+
+def test_outputs_of_another_type_are_no_match(made):
+    contents = sartor.stages.package.open_package(made / "package")
+    whole = type("Whole", (), {"outputs": lambda self, raws: np.zeros((6, 3), np.int64)})()
+    task = registry.get("tasks", "image-classification")
+    found = compare(contents.golden, contents.golden_outputs, contents.golden_inputs(), whole, task, "fp32")
+    assert found.matched == 0
+    assert "int64 (3,) instead of float32 (3,)" in found.mismatches[0]
+
+
+def test_golden_outputs_that_are_none_are_refused(package):
+    whole = (package / "golden/outputs.npy").read_bytes()
+    for content in (b"", b"text", whole[:-1], whole.replace(b"(6, 3)", b"(5, 3)"), whole.replace(b"<f4", b"|O8")):
+        (package / "golden/outputs.npy").write_bytes(content)
+        (package / "MANIFEST.json").unlink()
+        manifests.write_manifest(package, "0.1.0")
+        with pytest.raises(Refused, match=r"outputs\.npy"):
+            _ = sartor.stages.package.open_package(package).golden_outputs
 
 
 # ------------------------------------------------------------------------------------------------ base install

@@ -89,11 +89,6 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
         body = json.loads(content)
         if not isinstance(body, dict):
             raise damaged
-        if type(body.get("format")) is int and 1 <= body["format"] < FORMAT:
-            raise Refused(
-                f"{place} was made by sartor {str(body.get('sartor'))[:20]!r}, in package format {body['format']}; "
-                f"this version reads format {FORMAT}. Run the requirement again, or use the sartor it was made with"
-            )
         if isinstance(body.get("format"), int) and body["format"] > FORMAT:
             raise Refused(
                 f"{place} was made by sartor {str(body.get('sartor'))[:20]!r}, in package format {body['format']}; "
@@ -102,6 +97,11 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
         # The one written form: a flipped byte anywhere, a space or a key given twice, shows here.
         if canonical_json(body).encode() != content or set(body) != {"format", "sartor", "files"}:
             raise damaged
+        if type(body["format"]) is int and 1 <= body["format"] < FORMAT:
+            raise Refused(
+                f"{place} was made by sartor {str(body['sartor'])[:20]!r}, in package format {body['format']}; "
+                f"this version reads format {FORMAT}. Run the requirement again, or use the sartor it was made with"
+            )
         files = {check_name(name, place): _entry(entry) for name, entry in body["files"].items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise damaged from None

@@ -1,0 +1,99 @@
+"""Tasks that are about anything but pictures, for tests that have to hold for all kinds of tasks."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sartor import registry
+
+HERE = Path(__file__).parent
+WORDS = ("bread", "free", "money", "see", "tomorrow", "you")  # the middle ones speak for spam
+
+
+@pytest.fixture(scope="session")
+def fake_tasks_folder(tmp_path_factory):
+    """A folder that, on the Python path, adds the tasks ``fake-words`` and ``fake-counts``."""
+    folder = tmp_path_factory.mktemp("fake-tasks")
+    shutil.copy(HERE / "fake_tasks" / "fake_tasks.py", folder)
+    about = folder / "fake_tasks-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-tasks\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[sartor.tasks]\nfake-words = fake_tasks\nfake-counts = fake_tasks\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fake_tasks(fake_tasks_folder):
+    """This process and its children know the fake tasks while a module's tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(fake_tasks_folder)
+        patch.setenv("PYTHONPATH", str(fake_tasks_folder))
+        registry._modules.cache_clear()
+        yield
+    registry._modules.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def word_files(tmp_path_factory):
+    """(model, encoder, pipeline) of a file that tells spam from ham by counting words."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    from sartor.types import Pipeline
+
+    folder = tmp_path_factory.mktemp("word-files")
+    weights = np.zeros((len(WORDS), 2), np.float32)
+    weights[1:3, 1], weights[[0, 3, 4], 0] = 3, 1
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["input", "w"], ["y"]), helper.make_node("Softmax", ["y"], ["output"], axis=1)],
+        "words",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [2, len(WORDS)])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [2, 2])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = folder / "model.onnx"
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    model.write_bytes(made.SerializeToString())
+    encoder = folder / "encoder.bin"
+    encoder.write_text(json.dumps(WORDS))
+    pipeline = Pipeline(
+        "fake-words", ("ham", "spam"), (len(WORDS),), "model.onnx", "onnxruntime", "fp32", 1, 2,
+        encoding="words", learnt=hashlib.sha256(encoder.read_bytes()).hexdigest(),
+    )  # fmt: skip
+    return model, encoder, pipeline
+
+
+@pytest.fixture(scope="module")
+def word_package(fake_tasks, word_files, tmp_path_factory):
+    """A package of the task ``fake-words``."""
+    from sartor.stages.package import build_package
+    from sartor.testing.tiny_package import tiny_run
+
+    model, encoder, pipeline = word_files
+    golden = [b"free money", b"see you tomorrow", "Brötchen bread".encode()]
+    target = tmp_path_factory.mktemp("words") / "package"
+    build_package(tiny_run(model, pipeline=pipeline), model, pipeline, golden, target, encoder=encoder)
+    return target
+
+
+@pytest.fixture(scope="session")
+def count_files(tmp_path_factory):
+    """(model, pipeline) of a file that answers with the numbers it is given, off by one in the last place."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    from sartor.types import Pipeline
+
+    path = tmp_path_factory.mktemp("count-files") / "model.onnx"
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["input", "one"], ["output"])],
+        "counts",
+        [helper.make_tensor_value_info("input", TensorProto.INT64, [1, 3, 1])],
+        [helper.make_tensor_value_info("output", TensorProto.INT64, [1, 3, 1])],
+        [numpy_helper.from_array(np.array([[[0], [0], [1]]], np.int64), "one")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path.write_bytes(made.SerializeToString())
+    return path, Pipeline("fake-counts", ("cat", "dog", "owl"), (3, 1), "model.onnx", "onnxruntime", "fp32", 1, 1)
