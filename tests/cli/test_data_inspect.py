@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sartor.cli.data import app, card_lines
-from sartor.errors import DataError
+from sartor.errors import DataError, SartorError
 from sartor.media.image import to_png
 from sartor.types import DataCard, DataProblem, SplitCard
 
@@ -66,3 +66,33 @@ def test_many_classes_and_many_problems_are_cut():
     assert len(lines) < 60
     assert any("170 more classes" in line for line in lines)
     assert any("… 10 more" in line for line in lines)
+
+
+def test_what_it_is_for_is_asked_where_it_cannot_be_seen(tmp_path, folder):
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    for what in (tmp_path / "rows.csv", "hub:owner/name"):
+        with pytest.raises(SartorError, match="say with --task which: .*image-classification"):
+            run(what)
+    (folder / "dog" / "notes.txt").write_text("x")
+    assert run(folder, "--json").exit_code == 0
+
+
+def test_a_card_without_labels():
+    facts = {
+        "truth_range": {"smallest": 0.5, "median": 2.0, "largest": 1234567.0},
+        "tokens": {"smallest": [3], "median": [20], "largest": [400]},
+        "languages": {"en": 12, "de": 3},
+        "columns": {"rooms": "number", "street": "category of 7"},
+        "weights": {"a": 0.5},
+        "split": {"train": "given"},
+    }
+    text = "\n".join(
+        card_lines(DataCard("image-classification", "f" * 64, (), {"train": SplitCard(9, {}, "x")}, (), facts))
+    )
+    assert "9 samples, numbers, image-classification" in text
+    assert "  answer      smallest 0.5, median 2, largest 1,234,567" in text
+    assert "  tokens      smallest 3, median 20, largest 400" in text
+    assert "12 en, 3 de" in text
+    assert "    street                   category of 7" in text
+    assert "Classes" not in text
+    assert "weights" not in text

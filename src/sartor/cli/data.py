@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 BAR = 24  # characters of the longest bar
+LARGE = 1e5  # beyond it decimals say nothing
 SHOWN_CLASSES, SHOWN_VALUES = 30, 6
 FACT_NAMES = {"sizes": "size", "modes": "pixels", "truth_range": "answer"}
 SPLITS = ("train", "validation", "test")
@@ -127,7 +128,9 @@ def _fact_lines(facts: Mapping[str, Any]) -> list[str]:
 
 def _range(fact: Mapping[str, Any]) -> str:
     def words(value: Any) -> str:
-        return " × ".join(f"{part:g}" for part in value) if isinstance(value, Sequence) else f"{value:g}"
+        if isinstance(value, Sequence):
+            return " × ".join(map(words, value))
+        return f"{value:,.0f}" if abs(value) >= LARGE else f"{value:g}"
 
     if fact["smallest"] == fact["largest"]:
         return words(fact["median"])
