@@ -123,6 +123,8 @@ def _look(parts: list[Part], task: Task, folder: Path, broken_share: float, tell
     Raises:
         DataError: a part has no usable samples, or too many broken ones.
     """
+    if not parts:
+        raise DataError("data.train: there are no samples in it; check the path")
     all_seen = []
     for number, part in enumerate(parts):
         with telling_disk_errors(folder):
