@@ -95,6 +95,16 @@ def decode(raw: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Array:
         return np.asarray(_to_rgb(image))
 
 
+def turn_of(raw: bytes) -> int:
+    """EXIF orientation of a picture file by its header, 1 (upright as stored) to 8; 1 where it has none."""
+    try:
+        with quiet_pillow():
+            turn = _open(raw).getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF says nothing about the pixels, which are fine
+        return 1
+    return turn if turn in range(1, 9) else 1
+
+
 def resize(pixels: Array, size: Sequence[int]) -> Array:
     """Stretch (h, w, 3) uint8 to (H, W, 3) uint8, bilinear with antialiasing (Pillow's convolution resampling).
 
