@@ -80,8 +80,8 @@ def test_open_sizes_are_fixed_or_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"shape": (1, 1, 28, 28)}, "only image classifiers"),
-        ({"shape": (1, 128)}, "only image classifiers"),
+        ({"shape": (1, 1, 28, 28)}, "image classifier only"),
+        ({"shape": (1, 128)}, "image classifier only"),
         ({"kind": TensorProto.INT64, "shape": (1, 3, 8, 8)}, "int64"),
         ({"inputs": 2, "shape": (1, 3, 8, 8)}, "must have one input"),
         ({"output": (1,), "shape": (1, 3, 8, 8)}, "image classifier gives"),

@@ -64,6 +64,99 @@ def test_quantisation_operators_of_microsoft_pass(tmp_path):
     check_model(written(tmp_path, graph_model(nodes, initializers=initializers, domains=["com.microsoft"])))
 
 
+@pytest.mark.parametrize(
+    "operator", ["Scaler", "Imputer", "LinearClassifier", "ArrayFeatureExtractor", "OneHotEncoder"]
+)
+def test_tables_of_classical_models_pass(tmp_path, operator):
+    node = helper.make_node(operator, ["x"], ["y"], domain="ai.onnx.ml", scale=[1.0, 2.0], offset=[0.0, 0.0])
+    check_model(written(tmp_path, graph_model([node], domains=["ai.onnx.ml"])))
+
+
+def test_lists_of_absurd_length_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("sartor.modelfile.MAX_ATTRIBUTE_VALUES", 10)
+    node = helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", name="culprit", scale=[1.0] * 11)
+    refused(written(tmp_path, graph_model([node], domains=["ai.onnx.ml"])), "culprit", "11 values in 'scale'")
+
+
+# ------------------------------------------------------------------------------------------------------- trees
+
+
+def regressor(nodes, **changes):
+    """A TreeEnsembleRegressor of nodes (tree, number, is leaf, child when true, child when false)."""
+    trees, numbers, leaves, true, false = zip(*nodes, strict=True)
+    lists = {
+        "nodes_treeids": trees,
+        "nodes_nodeids": numbers,
+        "nodes_modes": ["LEAF" if leaf else "BRANCH_LEQ" for leaf in leaves],
+        "nodes_featureids": [0] * len(nodes),
+        "nodes_values": [0.5] * len(nodes),
+        "nodes_truenodeids": true,
+        "nodes_falsenodeids": false,
+        "target_treeids": [trees[-1]],
+        "target_nodeids": [numbers[-1]],
+        "target_ids": [0],
+        "target_weights": [1.0],
+    }
+    kept = {name: list(values) for name, values in {**lists, **changes}.items()}
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", name="forest", n_targets=1, **kept
+    )
+    return graph_model([node], domains=["ai.onnx.ml"])
+
+
+def chain(depth):
+    pairs = [((0, 2 * n, 0, 2 * n + 1, 2 * n + 2), (0, 2 * n + 1, 1, 0, 0)) for n in range(depth - 1)]
+    return [node for pair in pairs for node in pair] + [(0, 2 * depth - 2, 1, 0, 0)]
+
+
+STUMP = [(0, 0, 0, 1, 2), (0, 1, 1, 0, 0), (0, 2, 1, 0, 0)]
+
+
+def test_trees_pass(tmp_path):
+    check_model(written(tmp_path, regressor([*STUMP, (7, 4, 0, 5, 6), (7, 5, 1, 9, 9), (7, 6, 1, -1, -1)])))
+    check_model(written(tmp_path, regressor([(0, 0, 1, 0, 0)])))
+    check_model(written(tmp_path, regressor(chain(1000))))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "changes", "word"),
+    [
+        (chain(1001), {}, "deeper than 1,000"),
+        ([(0, 0, 0, 0, 0)], {}, "exactly one place"),
+        ([(0, 0, 0, 1, 2), (0, 1, 0, 0, 2), (0, 2, 1, 0, 0)], {}, "exactly one place"),
+        ([*STUMP, (1, 0, 0, 1, 2), (1, 1, 0, 0, 3), (1, 2, 1, 0, 0), (1, 3, 1, 0, 0)], {}, "in a circle"),
+        ([(0, 0, 0, 1, 1), (0, 1, 1, 0, 0)], {}, "exactly one place"),
+        ([(0, 0, 0, 7, 8)], {}, "child is not there"),
+        ([(0, 0, 0, 1, 2), (1, 1, 1, 0, 0), (0, 2, 1, 0, 0)], {}, "child is not there"),
+        ([(0, 0, 0, -1, 2), (0, 1, 1, 0, 0), (0, 2, 1, 0, 0)], {}, "numbers its nodes beyond"),
+        ([(0, 0, 1, 0, 0), (0, 0, 1, 0, 0)], {}, "two nodes of one number"),
+        (STUMP, {"nodes_truenodeids": [1]}, "different lengths"),
+        (STUMP, {"nodes_modes": ["LEAF"]}, "different lengths"),
+    ],
+)
+def test_what_makes_no_trees_is_refused(tmp_path, nodes, changes, word):
+    refused(written(tmp_path, regressor(nodes, **changes)), "forest", word)
+
+
+def ensemble(true, false, true_leaves, false_leaves, roots):
+    node = helper.make_node(
+        "TreeEnsemble", ["x"], ["y"], domain="ai.onnx.ml", name="forest", n_targets=1, tree_roots=roots,
+        nodes_truenodeids=true, nodes_falsenodeids=false, nodes_trueleafs=true_leaves, nodes_falseleafs=false_leaves,
+        nodes_featureids=[0] * len(true), leaf_targetids=[0, 0],
+    )  # fmt: skip
+    return graph_model([node], domains=["ai.onnx.ml"])
+
+
+def test_trees_in_the_newer_form(tmp_path):
+    check_model(written(tmp_path, ensemble([1, 0], [0, 1], [0, 1], [1, 1], [0])))
+    deep = ensemble([0] * 1001, [*range(1, 1001), 0], [1] * 1001, [0] * 1000 + [1], [0])
+    refused(written(tmp_path, deep), "deeper than")
+    refused(written(tmp_path, ensemble([0], [0], [0], [1], [0])), "exactly one place")
+    refused(written(tmp_path, ensemble([5], [0], [0], [1], [0])), "child is not there")
+    refused(written(tmp_path, ensemble([0], [0], [1], [1], [3])), "root that is not there")
+    refused(written(tmp_path, ensemble([0, 0], [0], [1], [1], [0])), "different lengths")
+
+
 # ----------------------------------------------------------------------------------------------------- the file
 
 
@@ -146,7 +239,8 @@ def test_hard_linked_external_data_is_refused_too(tmp_path, good):
         ("com.microsoft", "EPContext"),
         ("com.microsoft", "Nope"),
         ("", "PyOp"),
-        ("ai.onnx.ml", "Scaler"),
+        ("ai.onnx.ml", "ZipMap"),
+        ("ai.onnx.ml", "CastMap"),
     ],
 )
 def test_unknown_operators_are_refused_naming_the_node(tmp_path, domain, operator):

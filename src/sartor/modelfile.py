@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sartor.errors import Refused
+from sartor.modeltrees import TREES, check_trees
 
 MAX_BYTES = 1 << 30  # protobuf itself ends at 2^31
 MAX_ELEMENTS = 1 << 27  # of one tensor: 512 MiB as float32
@@ -142,6 +143,8 @@ class _Graphs:
                 raise Refused(f"{self.name} has more than {MAX_NODES:,} nodes")
             self._check_operator(node)
             self._check_attributes(node)
+            if node.op_type in TREES:
+                check_trees(self._where(node), node)
             if node.op_type == "Constant" and node.output:
                 known[node.output[0]] = _constant(node)
             inner = trips * self._trips(node, known) if node.op_type == "Loop" else trips
