@@ -32,10 +32,13 @@ CLASSES = 5
 class Samples:
     """Stands in for prepared data."""
 
-    def statistics(self, input_size):
+    def statistics(self, input_size, encoding=""):
         return {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)}
 
-    def calibration(self, input_size, n, seed):
+    def learnt(self, input_size, encoding=""):
+        return b""
+
+    def calibration(self, input_size, n, seed, encoding=""):
         return np.random.default_rng(seed).integers(0, 256, (min(n, 20), *input_size, 3), dtype=np.uint8)
 
 
@@ -123,8 +126,9 @@ from sartor.jobs import ExportJob
 import numpy as np
 convert = importlib.import_module("sartor.stages.compress.convert")
 class Samples:
-    statistics = lambda self, size: {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)}
-    def calibration(self, size, n, seed):
+    learnt = lambda self, size, encoding: b""
+    statistics = lambda self, size, encoding: {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)}
+    def calibration(self, size, n, seed, encoding):
         return np.random.default_rng(seed).integers(0, 256, (8, *size, 3), dtype=np.uint8)
 convert.open_data = lambda fingerprint, workspace: Samples()
 job = from_plain(ExportJob, json.loads(sys.argv[2]))
