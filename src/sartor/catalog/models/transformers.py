@@ -1,9 +1,4 @@
-"""Image classifiers of Hugging Face transformers: small configurations trained from scratch, or a local checkpoint.
-
-A checkpoint folder is data from strangers. Its ``config.json`` may only hold keys that the architecture's own
-configuration class declares, nothing in it can name code, and weights are read from safetensors only; the library's
-own loader, which follows such names, is never called on the folder.
-"""
+"""Image classifiers of Hugging Face transformers: small configurations trained from scratch, or a local checkpoint."""
 
 from __future__ import annotations
 
@@ -11,13 +6,12 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling
-from sartor.errors import MissingExtra, Refused, Unsupported
+from sartor.catalog.models import _checkpoints, _scaling
+from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
 from sartor.storage import file_sha256
@@ -26,14 +20,7 @@ from sartor.types import DataCard, Network, Provenance
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_WEIGHTS = "model.safetensors"
 _HEADS = ("classifier", "head", "fc")
-_LARGEST_CONFIG = 1_000_000  # bytes
-_INERT_KEYS = frozenset(  # notes that transformers writes into every config and that choose nothing we use
-    ["architectures", "dtype", "id2label", "label2id", "model_type", "num_labels", "problem_type", "torch_dtype",
-     "transformers_version", "_name_or_path", "return_dict", "output_attentions", "output_hidden_states",
-     "use_return_dict", "finetuning_task", "torchscript", "_num_labels", "_commit_hash"]
-)  # fmt: skip
 
 
 @register("models", "transformers")
@@ -58,7 +45,7 @@ class Transformers:
             MissingExtra: transformers is not installed.
             Unsupported: at this effort there is none that takes inputs so small.
         """
-        _require()
+        _checkpoints.require("the model family transformers")
         found = 0
         for position, size in enumerate(sizes):
             for name, row in _presets().items():
@@ -76,9 +63,9 @@ class Transformers:
         Raises:
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
-        _require()
-        config = _read_config(folder)
-        weights = _weights(folder)
+        _checkpoints.require("the model family transformers")
+        config = _checkpoints.read_config(folder)
+        weights = _checkpoints.weights_file(folder)
         side = config.get("image_size")
         size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
         options = {"checkpoint": str(folder.resolve()), "sha256": file_sha256(weights)}
@@ -86,15 +73,15 @@ class Transformers:
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs); with a checkpoint its weights are in, the head is new."""
-        _require()
+        _checkpoints.require("the model family transformers")
         from torch import nn
 
         options = network.options
         folder = Path(options["checkpoint"]) if "checkpoint" in options else None
         if folder:
-            config = _read_config(folder)
-            weights = _read_weights(folder, options.get("sha256", ""))
-            model = _classifier(config["model_type"], _settings(config), network.outputs, weights)
+            config = _checkpoints.read_config(folder)
+            weights = _checkpoints.read_weights(folder, options.get("sha256", ""))
+            model = _classifier(config["model_type"], _checkpoints.settings_of(config), network.outputs, weights)
         else:
             model = _classifier(options["type"], options["config"], network.outputs)
 
@@ -130,11 +117,6 @@ class Transformers:
         raise Unsupported("NOT_CLOSED_FORM", "transformers is trained by gradient")
 
 
-def _require() -> None:
-    if find_spec("transformers") is None:
-        raise MissingExtra("the model family transformers", "hub", "transformers")
-
-
 @cache
 def _presets() -> dict[str, dict[str, Any]]:
     presets: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_suffix(".json").read_text())
@@ -161,106 +143,7 @@ def _fitted(row: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
 def _classifier(
     kind: str, settings: Mapping[str, Any], outputs: int, weights: Mapping[str, Tensor] | None = None
 ) -> nn.Module:
-    """The architecture with random weights, or with given ones in all but the head when its classes are others.
+    from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
-    Raises:
-        Unsupported: transformers has no such image classifier.
-        Refused: the weights do not fit the architecture.
-    """
-    import torch
-    from transformers import CONFIG_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        config = CONFIG_MAPPING[kind](**settings, num_labels=outputs)
-        known = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
-    except KeyError:
-        raise Unsupported("UNKNOWN_MODEL", f"transformers has no image classifier of type {kind!r}") from None
-    architecture = known[0] if isinstance(known, tuple) else known
-    # Plain matrix products export to every runtime; fused attention does not.
-    config._attn_implementation = "eager"
-    if weights is None:
-        model: nn.Module = architecture(config)
-        return model
-    # By tensors and not by folder: the names of older versions are translated, and no file of the folder is followed.
-    model, report = architecture.from_pretrained(
-        None, config=config, state_dict=dict(weights), dtype=torch.float32,
-        ignore_mismatched_sizes=True, output_loading_info=True, attn_implementation="eager",
-    )  # fmt: skip
-    absent = {*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}
-    strange = sorted(name for name in absent if not name.startswith(_HEADS))
-    if strange:
-        raise Refused(f"the checkpoint's {_WEIGHTS} has no fitting tensor {strange[0]!r} for a {kind} model")
-    return model
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    """A checkpoint's configuration as plain data.
-
-    Raises:
-        Refused: it is not there, too large, not a JSON object, or names code.
-    """
-    path = folder / "config.json"
-    try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise Refused(f"{path} is larger than {_LARGEST_CONFIG:,} bytes; that is no model configuration")
-        config = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise Refused(f"{folder} holds no config.json; give a folder saved by transformers") from None
-    except (OSError, ValueError) as error:
-        raise Refused(f"{path} cannot be read as JSON ({error})") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise Refused(f"{path} names no model_type; give a folder saved by transformers")
-    if "auto_map" in config:
-        raise Refused(f"{path} has auto_map, which names code to run; sartor runs only the code it comes with")
-    return config
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that the architecture's configuration class declares, and no others.
-
-    Raises:
-        Refused: a key is unknown.
-    """
-    from transformers import CONFIG_MAPPING
-
-    kind = config["model_type"]
-    try:
-        declared = CONFIG_MAPPING[kind]().to_dict()
-    except KeyError:
-        raise Unsupported("UNKNOWN_MODEL", f"transformers has no model of type {kind!r}") from None
-    allowed = {key for key in declared if not key.startswith("_")}
-    unknown = sorted(set(config) - allowed - _INERT_KEYS)
-    if unknown:
-        raise Refused(f"the checkpoint's config.json has the key {unknown[0]!r}, which a {kind} model does not have")
-    return {key: value for key, value in config.items() if key in allowed - _INERT_KEYS}
-
-
-def _weights(folder: Path) -> Path:
-    path = folder / _WEIGHTS
-    if not path.is_file():
-        raise Refused(
-            f"{folder} holds no {_WEIGHTS}; pickled weights are not opened, save the model with safe_serialization"
-        )
-    return path
-
-
-def _read_weights(folder: Path, sha256: str) -> Mapping[str, Tensor]:
-    """The tensors of a checkpoint.
-
-    Raises:
-        Refused: the file is not the one the variant was made from, or is torn.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = _weights(folder)
-    if sha256 and file_sha256(path) != sha256:
-        raise Refused(f"{path} has changed since the run began; start a new run")
-    try:
-        tensors: Mapping[str, Tensor] = load_file(path)
-    except SafetensorError as error:
-        raise Refused(f"{path} is not a whole safetensors file ({error})") from error
-    return tensors
+    known = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    return _checkpoints.architecture(kind, known, "image classifier", settings, outputs, _HEADS, weights)

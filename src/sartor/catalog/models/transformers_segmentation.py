@@ -1,0 +1,127 @@
+"""Segmenters of Hugging Face transformers: small SegFormers trained from scratch, or a local checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sartor.catalog.contracts import Variant
+from sartor.catalog.models import _checkpoints, _scaling, _segmenting
+from sartor.errors import Unsupported
+from sartor.jobs import Recipe
+from sartor.registry import register
+from sartor.storage import file_sha256
+from sartor.types import DataCard, Network, Provenance
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_HEADS = ("decode_head", "auxiliary_head", "classifier", "segmentation_head")
+_B0 = {"hidden_sizes": [32, 64, 160, 256], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256}  # the paper's MiT-B0
+_SIZES = (
+    _scaling.Size(
+        "segformer-xs",
+        {
+            "type": "segformer",
+            "config": {"hidden_sizes": [16, 32, 80, 128], "depths": [1, 1, 2, 1], "decoder_hidden_size": 96},
+        },
+        "balanced",
+    ),
+    _scaling.Size("segformer-b0", {"type": "segformer", "config": _B0}, "thorough"),
+)
+
+
+@register("models", "transformers-segmentation")
+class TransformersSegmentation:
+    """Architectures of transformers for class maps, by their configuration classes; options as of ``transformers``.
+
+    ``options``: ``{"type": …, "config": {…}}``, or ``{"checkpoint": folder, "sha256": …}`` as made by
+    :meth:`checkpoint_variant`, which is fine-tuned with a new head where its classes are others.
+
+    Source: Xie et al. 2021, arXiv:2105.15203 (SegFormer).
+    """
+
+    name: str
+    tasks = frozenset({"image-segmentation"})
+    provenance = Provenance("huggingface/transformers", "Apache-2.0 (a checkpoint has its own)", "arXiv:2105.15203")
+    fitting = "gradient"
+    baseline = False
+
+    def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
+        """Small SegFormers; none with effort ``quick``, as training them from scratch takes long.
+
+        Raises:
+            MissingExtra: transformers is not installed.
+            Unsupported: at this effort there is none.
+        """
+        _checkpoints.require("the model family transformers-segmentation")
+        if effort == "quick":
+            raise Unsupported("EFFORT", "transformers-segmentation has no configuration for effort quick")
+        fitting = [size for size in sizes if all(side % 32 == 0 for side in size)]
+        return _scaling.sized_variants(_SIZES, fitting, effort, smallest_side=64)
+
+    def checkpoint_variant(self, folder: Path, sizes: Sequence[tuple[int, ...]]) -> Variant:
+        """The variant that fine-tunes a local checkpoint, at the most natural input size.
+
+        Raises:
+            Refused: the folder holds code, unknown keys, or no safetensors.
+        """
+        _checkpoints.require("the model family transformers-segmentation")
+        _checkpoints.read_config(folder)
+        options = {"checkpoint": str(folder.resolve()), "sha256": file_sha256(_checkpoints.weights_file(folder))}
+        return Variant(folder.resolve().name, options, sizes[0])
+
+    def build(self, network: Network) -> nn.Module:
+        """Normalised (n, 3, H, W) to logits (n, outputs, H / 4, W / 4) or as fine as the architecture gives them."""
+        _checkpoints.require("the model family transformers-segmentation")
+        from torch import nn
+
+        options = network.options
+        weights: Mapping[str, Tensor] | None = None
+        kind, settings = options.get("type", ""), options.get("config", {})
+        if "checkpoint" in options:
+            folder = Path(options["checkpoint"])
+            config = _checkpoints.read_config(folder)
+            kind, settings = config["model_type"], _checkpoints.settings_of(config)
+            weights = _checkpoints.read_weights(folder, options.get("sha256", ""))
+        model = _segmenter(kind, settings, network.outputs, weights)
+
+        class Logits(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, x: Tensor) -> Tensor:
+                logits: Tensor = self.model(pixel_values=x).logits
+                return logits
+
+        return Logits()
+
+    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
+        """AdamW with warm-up; gentle for a checkpoint."""
+        batch = _segmenting.batch_size(samples)
+        rate = 1e-4 if "checkpoint" in network.options else 1e-3
+        return Recipe(
+            epochs=epochs,
+            batch_size=batch,
+            optimizer="adamw",
+            learning_rate=rate * math.sqrt(batch / _segmenting.LARGEST_BATCH),
+            weight_decay=0.01,
+            label_smoothing=0.0,
+            warmup_share=0.1,
+            ema_decay=_scaling.averaging(samples, batch, epochs),
+            augment=("auto",),
+        )
+
+    def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
+        """Not for this family: it is trained."""
+        raise Unsupported("NOT_CLOSED_FORM", "transformers-segmentation is trained by gradient")
+
+
+def _segmenter(kind: str, settings: Mapping[str, Any], outputs: int, weights: Mapping[str, Tensor] | None) -> nn.Module:
+    from transformers import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
+
+    known = MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
+    return _checkpoints.architecture(kind, known, "semantic segmenter", settings, outputs, _HEADS, weights)
