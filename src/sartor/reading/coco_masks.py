@@ -71,25 +71,35 @@ def draw(height: int, width: int, objects: Sequence[tuple[int, Any]]) -> Array:
     Raises:
         DataError: an outline is neither polygons nor run lengths of the picture's size.
     """
-    from PIL import Image, ImageDraw
-
     if not 0 < height * width <= PIXEL_LIMIT:
         raise DataError(f"its annotation says {height} × {width} pixels")
-    image = Image.new("I", (width, height), 0)
-    pen = ImageDraw.Draw(image)
+    numbers = np.zeros((height, width), np.int32)
     for number, outline in objects:
         if isinstance(outline, Mapping):
-            inside = run_lengths(outline, height, width)
-            image.paste(number, (0, 0), Image.fromarray(inside.astype(np.uint8) * 255))
+            numbers[run_lengths(outline, height, width)] = number
             continue
         for polygon in outline:
             try:
-                points = [float(value) for value in polygon]
+                points = np.asarray(polygon, np.float64).reshape(-1, 2)
             except (TypeError, ValueError):
-                raise DataError("its annotation has a polygon that is no list of numbers") from None
-            if len(points) >= 6 and len(points) % 2 == 0:
-                pen.polygon(points, fill=number)
-    return np.asarray(image).astype(np.int32)
+                raise DataError("its annotation has a polygon that is no list of numbers in pairs") from None
+            if len(points) >= 3 and np.isfinite(points).all():
+                numbers[filled(points, height, width)] = number
+    return numbers
+
+
+def filled(points: Array, height: int, width: int) -> Array:
+    """Pixels (h, w) bool whose middle lies inside a polygon (n, 2) of x and y, by the even-odd rule."""
+    x, y = points.T
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    first = np.ceil(np.minimum(y, next_y) - 0.5).clip(0, height).astype(np.int64)
+    crossed = np.ceil(np.maximum(y, next_y) - 0.5).clip(0, height).astype(np.int64) - first  # rows of each edge
+    edge = np.repeat(np.arange(len(x)), crossed)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(crossed) - crossed, crossed) + first[edge]
+    at = x[edge] + (row + 0.5 - y[edge]) * (next_x[edge] - x[edge]) / (next_y[edge] - y[edge])
+    turns = np.zeros((height, width + 1), np.int32)
+    np.add.at(turns, (row, np.ceil(at - 0.5).clip(0, width).astype(np.int64)), 1)
+    return np.asarray(turns.cumsum(axis=1)[:, :width] % 2 == 1)
 
 
 def run_lengths(outline: Mapping[str, Any], height: int, width: int) -> Array:

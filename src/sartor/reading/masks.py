@@ -148,7 +148,7 @@ def _split(
         name = lists.get(key[-1]) if lists else _folder_split(key) if by_folder else split
         if name is not None:
             groups.setdefault(name, []).append(scene)
-    if not groups:
+    if not any(scene.mask for scenes in groups.values() for scene in scenes):
         raise DataError(
             f"{tree.title}: no mask belongs to a picture; give both the same name, images/a.jpg masks/a.png"
         )
