@@ -1,0 +1,147 @@
+"""Factors of users and items for implicit feedback, by alternating least squares; the graph folds new users in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sartor.catalog.contracts import Variant
+from sartor.jobs import Recipe
+from sartor.registry import register
+from sartor.types import DataCard, Network, Provenance
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_UNMET = 0.1  # weight of what a user did not meet against what they did
+_REGULARISATION = 0.01  # per interaction, so that busy users and items are held back alike
+_SWEEPS, _STEPS = 10, 4  # over users and items; of conjugate gradients in each
+_FOLD_STEPS = 8
+_CHUNK = 1 << 20  # interactions whose factors are in memory at a time
+_SIZES = (("s", 16, "quick"), ("m", 64, "quick"), ("l", 128, "balanced"))
+_MEMORIES = (("", 0.0), ("-near", 5.0))
+
+
+@register("models", "als")
+class Als:
+    """Items as vectors that a user's vector meets; ``near`` variants weigh a user's latest items most.
+
+    Source: Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets"; weights as in Rendle
+    et al. 2022, arXiv:2110.14037; conjugate gradients as in Takács, Pilászy and Tikk 2011.
+    """
+
+    name: str
+    tasks = frozenset({"recommendation"})
+    provenance = Provenance("own", "Apache-2.0", "doi:10.1109/ICDM.2008.22")
+    fitting = "closed-form"
+    baseline = False
+
+    def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
+        """By the length of the vectors, with and without regard to order."""
+        efforts = ("quick", "balanced", "thorough")
+        for name, width, least in _SIZES:
+            if efforts.index(least) <= efforts.index(effort):
+                for suffix, memory in _MEMORIES:
+                    yield Variant(name + suffix, {"width": width, "memory": memory}, max(sizes))
+
+    def build(self, network: Network) -> nn.Module:
+        """Histories (n, L) to scores (n, outputs): the logarithm of the reconstructed preference."""
+        import torch
+        from torch import nn
+
+        from sartor.catalog.models._recommending import HALVINGS, PRIOR, popularity
+
+        length, width, memory = network.input_size[0], network.options["width"], network.options["memory"]
+        recent = min(length, int(HALVINGS * memory) + 1) if memory else length
+        ages = torch.arange(recent - 1, -1, -1, dtype=torch.float32)
+
+        class Factors(nn.Module):
+            factors: Tensor  # (items, width)
+            gram: Tensor  # (width, width): what a user's equations share
+            prior: Tensor  # (items,)
+            fade: Tensor  # (recent,)
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.register_buffer("factors", torch.randn(network.outputs, width) / width**0.5)
+                self.register_buffer("gram", torch.eye(width))
+                self.register_buffer("prior", popularity(torch.ones(network.outputs)) * PRIOR)
+                fade = 0.5 ** (ages / memory) if memory else torch.ones(recent)
+                self.register_buffer("fade", fade, persistent=False)
+
+            def forward(self, history: Tensor) -> Tensor:
+                latest = history[:, -recent:]
+                weights = ((latest > 0).float() * self.fade)[:, :, None]  # (n, recent, 1)
+                met_in_all = (history > 0).float().sum(1)[:, None, None]
+                weights = weights * met_in_all / weights.sum(1, keepdim=True).clamp(min=1)  # what fades, others gain
+                met = self.factors[(latest - 1).clamp(min=0)]  # (n, recent, width)
+                ridge = _REGULARISATION * (weights.sum(1) + _UNMET * network.outputs)  # (n, 1)
+
+                def equations(users: Tensor) -> Tensor:
+                    seen = (met * users[:, None]).sum(2, keepdim=True) * weights
+                    return users @ self.gram + ridge * users + (met * seen).sum(1)
+
+                wanted = (met * weights).sum(1)
+                users = _conjugate_gradients(equations, wanted, torch.zeros_like(wanted), _FOLD_STEPS)
+                return (users @ self.factors.T + self.prior).clamp(min=1e-6).log()
+
+        return Factors()
+
+    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
+        """Sweeps are inside the fit."""
+        return Recipe(1.0, 64, "closed-form", 0.0, 0.0)
+
+    def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
+        """Solve for users and items in turn."""
+        import torch
+
+        from sartor.catalog.models._recommending import PRIOR, counts, popularity
+
+        items = module.get_buffer("factors")
+        who, what, count = [], [], 0
+        for _, done in batches():
+            rows, places = (done > 0).nonzero(as_tuple=True)
+            who.append(rows + count)
+            what.append(done[rows, places].long() - 1)
+            count += len(done)
+        user_of, item_of = torch.cat(who), torch.cat(what)
+        users = torch.zeros(count, items.shape[1])
+        for _ in range(_SWEEPS):
+            users = _solved(users, items, user_of, item_of)
+            items.copy_(_solved(items, users, item_of, user_of))
+        module.get_buffer("gram").copy_(_UNMET * items.T @ items)
+        module.get_buffer("prior").copy_(popularity(counts(batches, len(items))) * PRIOR)
+
+
+def _solved(start: Tensor, fixed: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """One half of a sweep: least-squares vectors (n, width) of ``rows``, given those of what they met."""
+    import torch
+
+    gram = _UNMET * fixed.T @ fixed
+    met = torch.bincount(rows, minlength=len(start)).to(fixed)[:, None]
+    ridge = _REGULARISATION * (met + _UNMET * len(fixed))
+
+    def summed(weigh: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        total = torch.zeros_like(start)
+        for begin in range(0, len(rows), _CHUNK):
+            row, vectors = rows[begin : begin + _CHUNK], fixed[columns[begin : begin + _CHUNK]]
+            total.index_add_(0, row, weigh(row, vectors))
+        return total
+
+    def equations(x: Tensor) -> Tensor:
+        return x @ gram + ridge * x + summed(lambda row, vectors: vectors * (vectors * x[row]).sum(1, keepdim=True))
+
+    return _conjugate_gradients(equations, summed(lambda row, vectors: vectors), start, _STEPS)
+
+
+def _conjugate_gradients(equations: Callable[[Tensor], Tensor], wanted: Tensor, start: Tensor, steps: int) -> Tensor:
+    """Approximate solutions (n, width) of ``equations(x) = wanted``, one system per row."""
+    x, residual = start, wanted - equations(start)
+    direction, size = residual, residual.square().sum(1, keepdim=True)
+    for _ in range(steps):
+        image = equations(direction)
+        step = size / ((direction * image).sum(1, keepdim=True) + 1e-12)
+        x, residual = x + step * direction, residual - step * image
+        after = residual.square().sum(1, keepdim=True)
+        direction, size = residual + after / (size + 1e-12) * direction, after
+    return x
