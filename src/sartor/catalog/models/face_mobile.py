@@ -35,6 +35,7 @@ class FaceMobile:
     provenance = Provenance("own, after MobileFaceNet and CosFace", "Apache-2.0", "arXiv:1804.07573")
     fitting = "gradient"
     baseline = False
+    most_epochs = _margin.MOST_EPOCHS
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Widths from 24 to 64 in the first stage, at the natural input size; all with effort ``thorough``."""

@@ -36,6 +36,7 @@ class FaceResidual:
     provenance = Provenance("own, after ResNet and CosFace", "Apache-2.0", "arXiv:1801.07698")
     fitting = "gradient"
     baseline = False
+    most_epochs = _margin.MOST_EPOCHS
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Widths from 16 to 64 in the first stage; two input sizes, all with effort ``thorough``."""

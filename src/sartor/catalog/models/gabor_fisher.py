@@ -44,7 +44,7 @@ class GaborFisher:
     tasks = frozenset({"face-recognition"})
     provenance = Provenance("own", "Apache-2.0", "doi:10.1109/TIP.2002.999679")
     fitting = "closed-form"
-    baseline = False
+    baseline = True
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """One or two, by the number of components; at the input size nearest to 48 pixels.

@@ -41,7 +41,8 @@ class ShippedEmbedder(nn.Module):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """See the class."""
         embeddings = self.module(normalise(input)).float()
-        return embeddings / (embeddings.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+        result: torch.Tensor = embeddings / (embeddings.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+        return result
 
 
 def augment(batch: torch.Tensor, names: Sequence[str], generator: torch.Generator) -> torch.Tensor:
