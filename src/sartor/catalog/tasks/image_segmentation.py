@@ -172,12 +172,12 @@ class ImageSegmentation:
         median = [int(side) for side in card.facts["sizes"]["median"]]
         longest = max(median)
         if longest < LADDER[0]:
-            return (tuple(_stepped(side, SMALL_STEP) for side in median),)
+            return (tuple(SMALL_STEP * math.ceil(side / SMALL_STEP) for side in median),)
         fitting = [side for side in LADDER if side <= longest * 1.1]
         natural = max(side for side in fitting if side <= MOST_NATURAL)
         order = [natural, *sorted((side for side in fitting if side < natural), reverse=True)[:2]]
         order += [side for side in fitting if side > natural]
-        sizes = [tuple(_stepped(side * wanted / longest, STEP) for side in median) for wanted in order]
+        sizes = [tuple(_stepped(side * wanted / longest) for side in median) for wanted in order]
         return tuple(dict.fromkeys(sizes))
 
     def statistics(self, prepared: Array) -> Mapping[str, tuple[float, ...]]:
@@ -210,9 +210,9 @@ class ImageSegmentation:
         return map_loss(outputs, targets, label_smoothing)
 
 
-def _stepped(side: float, step: int) -> int:
-    """The nearest multiple of ``step``, the smaller of two equally near, and not 0."""
-    return step * max(1, math.ceil(side / step - 0.5))
+def _stepped(side: float) -> int:
+    """The nearest multiple of ``STEP``, the smaller of two equally near, and not 0."""
+    return STEP * max(1, math.ceil(side / STEP - 0.5))
 
 
 def _fitted(raw: bytes, numbers: Array, size: tuple[int, int]) -> tuple[Array, tuple[str, ...]]:
