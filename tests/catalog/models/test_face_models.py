@@ -159,3 +159,11 @@ def test_gabor_fisher_knows_a_mirrored_face():
     cosines = torch.nn.functional.normalize(straight) @ torch.nn.functional.normalize(mirrored).T
     same = people[:, None] == people
     assert cosines[same].min() > cosines[~same].max()
+
+
+def test_people_to_compare_with_do_not_ship():
+    from sartor.stages.predict.describe import cost_of
+
+    few = models.networks("face-mobile", (32, 24))[0]
+    many = models.Network(few.model, few.variant, {**few.options, "people": 10_000}, few.input_size, few.outputs)
+    assert cost_of(few, TASK).parameters == cost_of(many, TASK).parameters

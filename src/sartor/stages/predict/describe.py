@@ -76,7 +76,7 @@ def _count(network: Network, task_name: str, device: torch.device) -> NetworkCos
     return NetworkCost(
         network=network.id,
         operations=counter.operations,
-        parameters=_kept_numbers(module),
+        parameters=_kept_numbers(module, counter.read | counter.looked_up),
         activation_bytes=counter.activation_bytes,
         layers=counter.layers,
         looked_up=sum(
@@ -85,16 +85,18 @@ def _count(network: Network, task_name: str, device: torch.device) -> NetworkCos
     )
 
 
-def _kept_numbers(module: torch.nn.Module) -> int:
+def _kept_numbers(module: torch.nn.Module, used: set[int]) -> int:
     """Parameters, and float buffers that hold what was learnt (of a k-nearest-neighbours model, its samples).
 
-    Running statistics of batch normalisation are not counted: they fold into the layer before.
+    Running statistics of batch normalisation are not counted: they fold into the layer before. Nor are
+    parameters that an answer does not use (what a margin loss compares with): they do not ship.
     """
     from torch.nn.modules.batchnorm import _NormBase
 
     folded = {id(buffer) for part in module.modules() if isinstance(part, _NormBase) for buffer in part.buffers()}
     buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point() and id(buffer) not in folded]
-    return sum(tensor.numel() for tensor in (*module.parameters(), *buffers))
+    parameters = [tensor for tensor in module.parameters() if _storage(tensor) in used]
+    return sum(tensor.numel() for tensor in (*parameters, *buffers))
 
 
 def counting_mode() -> Any:
