@@ -49,7 +49,8 @@ class NextItems(nn.Module):
         return users * there[:, :, None]
 
     def _losses(self, history: Tensor) -> Tensor:
-        given, next_ones = history[:, -self.window - 1 : -1], history[:, -self.window :]
+        next_ones = history[:, -self.window :]
+        given = nn.functional.pad(history, (1, 0))[:, -self.window - 1 : -1]
         counted = ((given > 0) & (next_ones > 0)).float()
         users = self._users(given)
         drawn = torch.randint(1, self.items + 1, (min(NEGATIVES, self.items),), device=history.device)

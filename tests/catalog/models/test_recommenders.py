@@ -1,0 +1,188 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from sartor import registry
+from sartor.catalog.models import _recommending
+from sartor.catalog.models.als import _conjugate_gradients
+from sartor.testing import models
+from sartor.types import DataCard, Network, SplitCard
+
+TASK = registry.get("tasks", "recommendation")
+FAMILIES = [name for name in registry.names("models") if "recommendation" in registry.get("models", name).tasks]
+CLOSED = [name for name in FAMILIES if registry.get("models", name).fitting == "closed-form"]
+ITEMS, LENGTH = 12, 8
+CARD = DataCard(
+    "recommendation", "", tuple(f"item {n}" for n in range(ITEMS)), {"train": SplitCard(40, {}, "")}, (), {}
+)
+
+
+def networks(family, effort="balanced"):
+    variants = registry.get("models", family).variants(CARD, ((LENGTH,), (4,)), effort)
+    return [Network(family, v.name, dict(v.options), v.input_size, ITEMS, v.encoding) for v in variants]
+
+
+def walks(users=40, seed=0):
+    """What users did, (users, 2 LENGTH): walks that go to the next item of a circle, now and then skipping one."""
+    generator = np.random.default_rng(seed)
+    done = np.zeros((users, 2 * LENGTH), np.int64)
+    for row in done:
+        steps = np.cumsum(generator.choice([1, 1, 1, 2], 7)) + generator.integers(0, ITEMS)
+        row[-7:] = steps % ITEMS + 1
+    return torch.from_numpy(done)
+
+
+def fitted(network, done):
+    family = registry.get("models", network.model)
+    module = models.build(network)
+    with torch.no_grad():
+        family.fit(module, lambda: iter([(done[:25, LENGTH:], done[:25]), (done[25:, LENGTH:], done[25:])]))
+    return module.eval()
+
+
+def together(done, half_life=0.0):
+    matrix = np.zeros((ITEMS, ITEMS))
+    for row in done.numpy():
+        places = [(place, item - 1) for place, item in enumerate(row) if item]
+        for left, one in places:
+            for right, other in places:
+                matrix[one, other] += 0.5 ** (abs(left - right) / half_life) if half_life else 1
+    return matrix
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family(family):
+    models.check_family(family)
+    for network in networks(family):
+        models.check_recipe(network)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_networks_build_and_answer_each_user_alone(family):
+    for network in networks(family)[:1] + networks(family)[-1:]:
+        models.check_build(network, "recommendation")
+
+
+@pytest.mark.parametrize(
+    "family", [name if name in ("ease", "sasrec") else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
+def test_smallest_network_exports_with_its_list(family):
+    import onnxruntime
+
+    network = networks(family)[0]
+    done = walks()
+    module = fitted(network, done) if family in CLOSED else models.build(network).eval()
+    shipped, history = TASK.wrap(module, {}).eval(), done[:1, LENGTH:].int()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own use of what torch deprecates
+        program = torch.onnx.export(shipped, (history,), dynamo=True, input_names=["input"], verbose=False)
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        for row in done[:10, LENGTH:].int():
+            found = session.run(None, {"input": row[None].numpy()})[0]
+            assert TASK.difference(found[0], shipped(row[None])[0].numpy()) < 1e-3
+
+
+def test_popularity_counts_and_breaks_ties_by_number():
+    done = torch.tensor([[0, 3, 1, 2], [0, 0, 3, 1]])
+    network = Network("most-popular", "", {}, (4,), 4)
+    module = models.build(network)
+    registry.get("models", "most-popular").fit(module, lambda: iter([(done, done)]))
+    assert module(done)[0].argsort(descending=True).tolist() == [0, 2, 1, 3]  # 1 and 3 twice, 2 once, 4 never
+
+
+@pytest.mark.parametrize("half_life", [0.0, 2.0])
+def test_pairs_are_counted(half_life):
+    done = walks(10)
+    done = torch.stack([torch.where(torch.arange(16) < 16 - n % 8, row, 0) for n, row in enumerate(done)])
+    rows = [torch.cat([row[row > 0].unique_consecutive()]) for row in done]
+    found = _recommending.together(lambda: iter([(done[:4], done[:4]), (done[4:], done[4:])]), ITEMS, half_life)
+    if half_life:
+        assert torch.allclose(found, torch.from_numpy(together(done, half_life)).float(), atol=1e-3)
+    else:
+        sets = torch.stack([torch.zeros(ITEMS).index_fill(0, row.unique() - 1, 1.0) for row in rows])
+        assert torch.equal(found, sets.T @ sets)
+
+
+def test_ease_is_the_closed_form_of_its_paper():
+    done = walks()
+    network = next(network for network in networks("ease") if network.variant.endswith("-near"))
+    options = {**network.options, "neighbours": ITEMS, "known": ITEMS}
+    module = fitted(Network("ease", "x", options, (LENGTH,), ITEMS), done)
+    gram = together(done, options["reach"]) + options["regularisation"] * np.eye(ITEMS)
+    inverse = np.linalg.inv(gram)
+    weights = np.clip(inverse / -np.diag(inverse), 0, None)
+    np.fill_diagonal(weights, 0)
+    fade = 0.5 ** (np.arange(LENGTH)[::-1] / options["memory"])
+    for row in done[:5]:
+        wanted = sum(fade[place] * weights[item - 1] for place, item in enumerate(row[LENGTH:].numpy()) if item)
+        shares = module(row[None, LENGTH:])[0].exp().numpy() - module.prior.numpy()
+        assert shares / shares.sum() == pytest.approx(wanted / wanted.sum(), abs=2e-3)
+
+
+def test_few_weights_keep_the_largest():
+    module = _recommending.NeighbourScores(5, 4, 2, 0.0, 3)
+    matrix = torch.tensor([[0, 0.1, 0.3, 0.2], [0.5, 0, 0, 0], [0, 0, 0, 1.0], [0, -2.0, 0, 0]])
+    module.keep(matrix, torch.tensor([4.0, 3, 2, 1, 1]))
+    scores = module(torch.tensor([[0, 0, 1], [0, 3, 1], [0, 0, 5], [0, 0, 0]])).exp()
+    assert scores[0].argsort(descending=True).tolist()[:2] == [2, 3]
+    assert scores[1].tolist() == pytest.approx([0, 0, 0.3, 1.2, 0], abs=1e-3)
+    assert scores[2].argsort(descending=True).tolist() == [0, 1, 2, 3, 4]  # not known: what is popular
+    assert torch.equal(scores[2], scores[3])
+
+
+def test_conjugate_gradients_solve():
+    generator = torch.Generator().manual_seed(0)
+    half = torch.randn(3, 6, 6, generator=generator)
+    matrices, wanted = half @ half.transpose(1, 2) + torch.eye(6), torch.randn(3, 6, generator=generator)
+    found = _conjugate_gradients(lambda x: (matrices @ x[:, :, None])[:, :, 0], wanted, torch.zeros(3, 6), 12)
+    assert torch.allclose(found, torch.linalg.solve(matrices, wanted), atol=1e-3)
+
+
+def test_als_recommends_within_a_taste():
+    done = torch.zeros(40, 2 * LENGTH, dtype=torch.int64)
+    for number, row in enumerate(done):  # two tastes that share nothing, each user knows five items of six
+        taste = [item for item in range(1 + number % 2 * 6, 7 + number % 2 * 6) if (item + number) % 6]
+        row[-5:] = torch.tensor(taste)
+    module = fitted(networks("als")[0], done)
+    lists = TASK.wrap(module, {})(done[:, LENGTH:].int())
+    for number, row in enumerate(lists):
+        first = int(row[0, 0]) + 1
+        assert (first > 6) == bool(number % 2)
+        assert first not in done[number].tolist()
+
+
+@pytest.mark.parametrize("family", ["sasrec", "two-tower"])
+def test_towers_look_back_only_and_skip_what_is_padding(family):
+    module = models.build(networks(family)[0]).eval()
+    history = walks(4)[:, -module.window :]
+    changed = history.clone()
+    changed[:, -1] = changed[:, -1] % ITEMS + 1
+    with torch.no_grad():
+        before, after = module._users(history), module._users(changed)
+        assert torch.allclose(before[:, :-1], after[:, :-1], atol=1e-5)
+        assert not torch.allclose(before[:, -1], after[:, -1], atol=1e-3)
+        nothing = module(torch.zeros(2, LENGTH, dtype=torch.int64))
+    assert torch.equal(nothing[0], module.frequency[1:])
+
+
+@pytest.mark.parametrize("family", ["sasrec", "two-tower"])
+def test_training_learns_what_comes_next(family):
+    network, plugin = networks(family)[0], registry.get("models", family)
+    module, done = models.build(network), walks(64)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        batch, targets = TASK.augment(done[:, LENGTH:], done, ("window",), generator)
+        loss = plugin.loss(module.train()(batch), targets, 0.0)
+        loss.backward()
+        assert all(parameter.grad is not None for parameter in module.parameters())
+        optimizer.step()
+        optimizer.zero_grad()
+    held = walks(30, seed=1)[:, LENGTH:]
+    last = held[:, -1].clone()
+    with torch.no_grad():
+        best = module.eval()(torch.cat((held[:, :1] * 0, held[:, :-1]), 1)).topk(2).indices + 1
+    assert (best == last[:, None]).any(1).float().mean() > 0.8

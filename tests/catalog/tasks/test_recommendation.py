@@ -1,0 +1,224 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sartor import registry
+from sartor.catalog.tasks._recommendation_catalogue import Catalogue
+from sartor.catalog.tasks._recommendation_scores import ndcg_at
+from sartor.catalog.tasks._recommendation_tensors import ShippedRecommender, windows
+from sartor.errors import DataError
+from sartor.types import DataCard, Pipeline
+
+TASK = registry.get("tasks", "recommendation")
+LABELS = tuple("abcdefghijklmnopqrstuvwxyz")
+PIPELINE = Pipeline("recommendation", LABELS, (8,), "model.onnx", "onnxruntime", "fp32", 1, 1)
+
+
+def raw(**content):
+    return json.dumps(content).encode()
+
+
+def truth(*items):
+    return raw(items=list(items))
+
+
+def learnt():
+    requests = [raw(user="1", history=["a"], ids={"10": "a", "20": "b"}), raw(user="zoë", history=["a", "c"])]
+    truths = [truth("a", "b"), truth("a", "c", "b")]
+    packed = TASK.learn("", (8,), iter([TASK.decode(sample) for sample in requests]), truths)
+    return TASK.recall("", packed), packed
+
+
+def listed(*rows):
+    """Outputs (n, 5, 2) whose first items are as given."""
+    output = np.zeros((len(rows), 5, 2), np.float32)
+    for row, items in enumerate(rows):
+        rest = [number for number in range(26) if LABELS[number] not in items]
+        output[row, :, 0] = ([LABELS.index(item) for item in items] + rest)[:5]
+        output[row, :, 1] = np.arange(5, 0, -1)
+    return output
+
+
+def test_requests_in_every_form():
+    catalogue, _ = learnt()
+
+    def numbers(**content):
+        request = TASK.decode(raw(**content))
+        return TASK.prepare(request, (4,), catalogue).tolist(), request.unknown
+
+    assert numbers(history=["c", "a"]) == ([0, 0, 3, 1], [])  # a and b twice, c once: numbered by frequency
+    assert numbers(history=[10, ["20", 4.5], ["c", None]]) == ([0, 1, 2, 3], [])
+    assert numbers(history=["c"] * 9 + ["b"]) == ([3, 3, 3, 2], [])
+    assert numbers(user="zoë") == ([0, 1, 3, 2], [])
+    assert numbers(user=1) == ([0, 0, 1, 2], [])
+    assert numbers(user="1", history=[]) == ([0, 0, 0, 0], [])  # a history that is given counts, even an empty one
+    assert numbers(user="nobody") == ([0, 0, 0, 0], ["user nobody"])
+    assert numbers(history=["x", "b"]) == ([0, 0, 0, 2], ["x"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no", b"[]", b"{}", b'{"history": "a"}', b'{"history": [true]}', b'{"history": [["a"]]}', b'{"user": []}'],
+)
+def test_what_is_no_request_is_refused(content):
+    with pytest.raises(DataError):
+        TASK.decode(content)
+
+
+def test_state_survives_packing_and_damage_is_noticed():
+    catalogue, packed = learnt()
+    assert catalogue.pack() == packed
+    assert catalogue.history("zoë") == ["a", "c", "b"]
+    for broken in (
+        packed[:-4],
+        b"",
+        packed[:10] + b"x" + packed[11:],
+        Catalogue(["a"], [], [], np.zeros(0), np.zeros(0, np.uint16)).pack(),
+    ):
+        with pytest.raises(ValueError, match="."):
+            Catalogue.unpack(broken)
+
+
+def test_state_cannot_point_outside_the_catalogue():
+    packed = Catalogue(["a"], [""], ["u"], np.array([1]), np.array([2], np.uint16)).pack()
+    with pytest.raises(ValueError, match="lacks"):
+        Catalogue.unpack(packed)
+
+
+def test_scores_of_known_lists():
+    outputs = listed("abcde", "fghij", "zabcd")
+    scores = TASK.score(outputs, [truth("a"), truth("h"), truth("not in train")], LABELS, 0.95)
+    values = {name: value for name, (value, low, high) in scores.values.items()}
+    assert values["hit_rate_at_10"] == pytest.approx(2 / 3)
+    assert values["ndcg_at_10"] == pytest.approx((1 + 1 / np.log2(4)) / 3)
+    assert values["mrr"] == pytest.approx((1 + 1 / 3) / 3)
+    assert values["recall_at_20"] == pytest.approx(2 / 3)
+    assert values["coverage"] == pytest.approx(len(set("abcdefghijz")) / 26)
+    assert values["long_tail_at_10"] == pytest.approx((4 / 5 + 1 / 5) / 3)
+    assert all(low <= value <= high for value, low, high in scores.values.values())
+    assert scores.correct.mean() == pytest.approx(values["ndcg_at_10"])
+    assert scores.worst[0] == 2
+    assert {row[1] for row in scores.tables[0].rows} == {"1", "3", "–"}
+    assert any("✔ a" in row[2] for row in scores.tables[0].rows)
+    assert scores.charts[0].lines[0].y[:3] == pytest.approx((1 / 3, 1 / 3, 2 / 3))
+
+
+def test_several_items_to_find():
+    hits = np.array([[True, False, True], [False, True, False]])
+    discounts = 1 / np.log2(np.arange(2, 5))
+    wanted = [(discounts[0] + discounts[2]) / (discounts[0] + discounts[1]), discounts[1] / discounts[:3].sum()]
+    assert ndcg_at(hits, np.array([2, 3]), 3) == pytest.approx(wanted)
+    scores = TASK.score(listed("abcde"), [truth("a", "z", "y")], LABELS, 0.95)
+    assert scores.values["recall_at_20"][0] == pytest.approx(1 / 3)
+
+
+def test_wrong_outputs_score_nothing():
+    output = listed("abcde")[0]
+    scores = TASK.score(TASK.wrong(output, truth("a"))[None], [truth("a")], LABELS, 0.95)
+    assert scores.values["hit_rate_at_10"][0] == 0
+    assert scores.values["coverage"][0] == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_graph_lists_the_best_of_what_is_new(seed):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(3, 12, generator=generator)
+    history = torch.randint(0, 13, (3, 6), generator=generator, dtype=torch.int32)
+    found = ShippedRecommender(lambda_module(scores))(history)
+    assert found.shape == (3, 12, 2)
+    for row in range(3):
+        met = {int(number) - 1 for number in history[row] if number}
+        wanted = sorted(set(range(12)) - met, key=lambda item: -float(scores[row, item]))
+        new = found[row, found[row, :, 1] > -1e8]
+        assert new[:, 0].int().tolist() == wanted
+        assert new[:, 1].tolist() == pytest.approx([float(scores[row, item]) for item in wanted])
+
+
+def lambda_module(scores):
+    class Fixed(torch.nn.Module):
+        def forward(self, history):
+            assert history.dtype == torch.int64
+            return scores
+
+    return Fixed()
+
+
+def test_answers_say_what_was_not_known():
+    catalogue, _ = learnt()
+    request = TASK.decode(raw(history=["x", "a"]))
+    TASK.prepare(request, (8,), catalogue)
+    answer = TASK.answer(listed("cab")[0], PIPELINE, request)
+    assert answer["label"] == answer["top"][0]["label"] == "c"
+    assert answer["confidence"] == pytest.approx(np.exp(5) / np.exp(np.arange(1, 6)).sum())
+    assert answer["unknown"] == ["x"]
+    assert json.loads(json.dumps(answer)) == answer
+    with pytest.raises(DataError):
+        TASK.answer(np.full((5, 2), np.nan, np.float32), PIPELINE, request)
+
+
+def test_an_explanation_names_the_item_that_speaks_for_the_answer():
+    def ask(raws):  # "b" in the history makes "a" stand out
+        outputs = [listed("abc")[0] for _ in raws]
+        for output, one in zip(outputs, raws, strict=True):
+            if "b" in json.loads(one)["history"]:
+                output[0, 1] += 2
+        return np.stack(outputs)
+
+    found = TASK.explain(ask, raw(history=["c", "b", "d"]), PIPELINE)
+    assert found.causes[0].name == "b"
+    assert found.causes[0].weight > 0.05
+    assert found.causes[1].weight == pytest.approx(0)
+    assert "b" in found.sentence
+    assert TASK.explain(ask, raw(history=[]), PIPELINE).causes == ()
+
+
+def test_a_list_with_two_equals_swapped_is_hardly_another():
+    now, then = listed("abc")[0], listed("bac")[0]
+    now[:2, 1] = then[:2, 1] = 4.5
+    assert TASK.difference(now, then) == pytest.approx(0)
+    assert TASK.difference(now, listed("xyz")[0]) > 0.3
+    assert TASK.difference(now, np.full_like(now, np.nan)) == float("inf")
+
+
+def test_shown_samples_tick_hits():
+    example = TASK.show(raw(user="7", history=list("pqrstuvw")), truth("b"), listed("abc")[0], PIPELINE)
+    assert example.truth == "b"
+    assert example.answer.startswith("a; ✔ b; c")
+    assert example.text == "3 before; s; t; u; v; w"
+
+
+def test_windows_end_where_something_was_done_and_keep_the_order():
+    done = torch.tensor([[0, 0, 0, 0, 0, 1, 2, 3], [1, 2, 3, 4, 5, 6, 7, 8], [0, 0, 0, 0, 0, 0, 0, 9]])
+    batch = done[:, 4:]
+    generator = torch.Generator().manual_seed(0)
+    seen = set()
+    for _ in range(50):
+        found = windows(batch, done, ("window",), generator)
+        seen.add(tuple(found[1].tolist()))
+        assert found[2].tolist() == [0, 0, 0, 9]
+        assert found[0, -1] in (2, 3)
+        assert (found[1, -1] - found[1]).tolist() == [3, 2, 1, 0] or (found[1] == 0).any()
+    assert len(seen) == 7
+    assert torch.equal(windows(batch, done, (), generator), batch)
+
+
+def test_targets_sizes_and_loss():
+    assert TASK.target(truth("b", "zz", "a"), (2,), LABELS).tolist() == [0, 0, 2, 1]
+    card = DataCard("recommendation", "", LABELS, {}, (), {"lengths": {"largest": [70]}})
+    assert TASK.input_sizes(card) == ((128,), (64,))
+    outputs = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
+    loss = TASK.loss(outputs, torch.tensor([[0, 1, 2]]), 0.0)
+    assert float(loss) == pytest.approx(-(np.log(0.5) + np.log(0.25)) / 2)
+
+
+def test_equal_histories_of_two_users_are_no_copies():
+    sightings = [TASK.inspect(raw(user=user, history=["a"]), truth("b")) for user in "12"]
+    assert sightings[0].content != sightings[1].content
+    assert sightings[0].facts == {"length": (1,)}
+    with pytest.raises(DataError):
+        TASK.inspect(raw(user="1", history=[]), b"{}")
