@@ -117,8 +117,10 @@ def _take(tree: Mapping[str, Array], node: Mapping[str, Any], splits: int, middl
 def _float_below(threshold: float) -> np.float32:
     """The largest float32 that is at most a threshold: it parts float32 values just as the double does."""
     largest = float(np.finfo(np.float32).max)
-    found = np.float32(min(max(threshold, -largest), largest))
-    return np.nextafter(found, np.float32(-np.inf)) if found > threshold else found
+    if threshold < -largest:
+        return np.float32(-np.inf)
+    found = np.float32(min(threshold, largest))
+    return np.nextafter(found, np.float32(-np.inf)) if float(found) > threshold else found
 
 
 @dataclass

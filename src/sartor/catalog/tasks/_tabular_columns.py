@@ -122,7 +122,7 @@ def learn_columns(rows: Iterator[Mapping[str, Any]], truths: Iterable[Any], inpu
     """
     first = list(islice(rows, LOOKED_AT))
     kinds = _as_wide_as(inputs, kinds_of(first), first)
-    answers = np.asarray(truths)
+    answers = np.asarray(truths, np.int64 if classes else np.float64)
     kinds_of_answers = int(answers.max(initial=0)) + 1 if classes else 1
     groups = {name: _Groups(kinds_of_answers) for name, kind in kinds.items() if kind in ("category", "code")}
     seen = 0
