@@ -14,7 +14,10 @@ from sartor.types import DataCard, SplitCard
 torch = pytest.importorskip("torch")
 
 TASK = "face-recognition"
-FAMILIES = [name for name in registry.names("models") if TASK in registry.get("models", name).tasks]
+CHECKPOINTS = "transformers-faces"
+FAMILIES = [
+    name for name in registry.names("models") if TASK in registry.get("models", name).tasks and name != CHECKPOINTS
+]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -167,3 +170,25 @@ def test_people_to_compare_with_do_not_ship():
     few = models.networks("face-mobile", (32, 24))[0]
     many = models.Network(few.model, few.variant, {**few.options, "people": 10_000}, few.input_size, few.outputs)
     assert cost_of(few, TASK).parameters == cost_of(many, TASK).parameters
+
+
+def test_checkpoint_becomes_an_embedding(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=5)
+    original = transformers.ResNetForImageClassification(config)
+    original.save_pretrained(tmp_path / "backbone")
+    family = registry.get("models", CHECKPOINTS)
+    with pytest.raises(Unsupported, match="model: folder"):
+        list(family.variants(models.card(task=TASK), [(32, 32)], "thorough"))
+    variant = family.checkpoint_variant(tmp_path / "backbone", [(48, 40)])
+    network = models.Network(CHECKPOINTS, variant.name, dict(variant.options), variant.input_size, 7)
+    module = models.build(network).eval()
+    with torch.no_grad():
+        assert module(models.inputs(network, 2, TASK)).shape == (2, 128)
+    kept = module.state_dict()
+    name = "embedder.model.resnet.embedder.embedder.convolution.weight"
+    assert torch.equal(kept[name], original.state_dict()["resnet.embedder.embedder.convolution.weight"])
+    models.check_recipe(network)
+    models.check_trains(network, TASK)
+    models.check_export(network, TASK)

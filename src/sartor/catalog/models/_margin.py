@@ -51,39 +51,45 @@ def embedding_network(body: nn.Module, channels: int, area: tuple[int, int], net
     one place and every place means something (Chen et al. 2018, MobileFaceNets, arXiv:1804.07573, section 3.1), then a
     linear layer and a norm. With the option ``mirrored`` an embedding is the sum of the face's and its mirror image's.
     """
+    from torch import nn
+
+    from sartor.blocks import NORM_EPS
+
+    dimension = int(network.options["dimension"])
+    embedder = nn.Sequential(
+        body,
+        nn.Conv2d(channels, channels, area, groups=channels, bias=False),
+        nn.BatchNorm2d(channels, eps=NORM_EPS),
+        nn.Flatten(),
+        nn.Linear(channels, dimension, bias=False),
+        nn.BatchNorm1d(dimension, eps=NORM_EPS, affine=False),
+    )
+    return compared(embedder, dimension, int(network.options["people"]), mirrored=bool(network.options["mirrored"]))
+
+
+def compared(embedder: nn.Module, dimension: int, people: int, *, mirrored: bool) -> nn.Module:
+    """A module that gives embeddings (n, dimension), and in training cosines with a vector per person, (n, people)."""
     import torch
     from torch import nn
     from torch.nn.functional import linear, normalize
 
-    from sartor.blocks import NORM_EPS
-
-    dimension, mirrored = int(network.options["dimension"]), bool(network.options["mirrored"])
-
-    class Embedding(nn.Module):
+    class Compared(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.body = body
-            self.whole = nn.Conv2d(channels, channels, area, groups=channels, bias=False)
-            self.norm = nn.BatchNorm2d(channels, eps=NORM_EPS)
-            self.linear = nn.Linear(channels, dimension, bias=False)
-            self.centre = nn.BatchNorm1d(dimension, eps=NORM_EPS, affine=False)
-            self.people = nn.Parameter(torch.randn(int(network.options["people"]), dimension))
-
-        def embed(self, x: Tensor) -> Tensor:
-            found: Tensor = self.centre(self.linear(self.norm(self.whole(self.body(x))).flatten(1)))
-            return found
+            self.embedder = embedder
+            self.people = nn.Parameter(torch.randn(people, dimension))
 
         def forward(self, x: Tensor) -> Tensor:
             if self.training:
-                cosines: Tensor = linear(normalize(self.embed(x).float()), normalize(self.people.float()))
+                cosines: Tensor = linear(normalize(self.embedder(x).float()), normalize(self.people.float()))
                 return cosines
             if not mirrored:
-                return self.embed(x)
-            both = self.embed(torch.cat([x, x.flip(3)]))  # (2n, d)
-            straight, turned = both.chunk(2)
+                found: Tensor = self.embedder(x)
+                return found
+            straight, turned = self.embedder(torch.cat([x, x.flip(3)])).chunk(2)  # (n, d) each
             return normalize(straight) + normalize(turned)
 
-    return Embedding()
+    return Compared()
 
 
 def recipe(network: Network, samples: int, epochs: float) -> Recipe:

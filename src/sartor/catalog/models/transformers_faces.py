@@ -1,0 +1,109 @@
+"""Checkpoints of Hugging Face transformers for face embeddings: image backbones, fine-tuned with a margin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sartor.catalog.contracts import Variant
+from sartor.catalog.models import _checkpoints, _margin, _scaling
+from sartor.errors import Unsupported
+from sartor.jobs import Recipe
+from sartor.registry import register
+from sartor.storage import file_sha256
+from sartor.types import DataCard, Network, Provenance
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_HEADS = ("classifier", "head", "fc")
+_DIMENSION = 128
+_FEATURE = "the model family transformers-faces"
+
+
+@register("models", "transformers-faces")
+class TransformersFaces:
+    """An image classifier of transformers whose last layer gives an embedding; never trained from scratch.
+
+    ``options``: ``{"checkpoint": folder, "sha256": …, "dimension": …, "mirrored": …}``, made by
+    :meth:`checkpoint_variant`.
+    """
+
+    name: str
+    tasks = frozenset({"face-recognition"})
+    provenance = Provenance("huggingface/transformers", "Apache-2.0 (a checkpoint has its own)", "arXiv:1910.03771")
+    fitting = "gradient"
+    baseline = False
+    most_epochs = 30.0
+
+    def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
+        """None without a checkpoint.
+
+        Raises:
+            Unsupported: always.
+        """
+        raise Unsupported("NEEDS_CHECKPOINT", "transformers-faces fine-tunes a checkpoint; name one with model: folder")
+
+    def checkpoint_variant(self, folder: Path, sizes: Sequence[tuple[int, ...]]) -> Variant:
+        """The variant that fine-tunes a local checkpoint; its input size comes from the checkpoint where it has one.
+
+        Raises:
+            Refused: the folder holds code, unknown keys, or no safetensors.
+        """
+        _checkpoints.require(_FEATURE)
+        side = _checkpoints.read_config(folder).get("image_size")
+        size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
+        sha256 = file_sha256(_checkpoints.weights_file(folder))
+        options = {"checkpoint": str(folder.resolve()), "sha256": sha256, "dimension": _DIMENSION, "mirrored": False}
+        return Variant(folder.resolve().name, options, size)
+
+    def build(self, network: Network) -> nn.Module:
+        """Normalised (n, 3, H, W) to embeddings (n, dimension); in training to cosines (n, outputs)."""
+        _checkpoints.require(_FEATURE)
+        from torch import nn
+        from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+
+        options, dimension = network.options, int(network.options["dimension"])
+        folder = Path(options["checkpoint"])
+        config = _checkpoints.read_config(folder)
+        model = _checkpoints.architecture(
+            config["model_type"], MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, "image classifier",
+            _checkpoints.settings_of(config), dimension, _HEADS,
+            _checkpoints.read_weights(folder, options.get("sha256", "")),
+        )  # fmt: skip
+
+        class Embedding(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, x: Tensor) -> Tensor:
+                found: Tensor = self.model(pixel_values=x).logits
+                return found
+
+        return _margin.compared(Embedding(), dimension, network.outputs, mirrored=bool(options["mirrored"]))
+
+    def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+        """Cosine loss with a margin (CosFace)."""
+        return _margin.margin_loss(outputs, targets)
+
+    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
+        """AdamW with warm-up, gentle."""
+        batch = min(128, max(_margin.LEAST_BATCH, _scaling.batch_size(samples, network.input_size)))
+        return Recipe(
+            epochs=epochs,
+            batch_size=batch,
+            optimizer="adamw",
+            learning_rate=3e-4 * math.sqrt(batch / 128),
+            weight_decay=0.05,
+            label_smoothing=0.0,
+            warmup_share=0.1,
+            ema_decay=_scaling.averaging(samples, batch, epochs),
+            augment=("auto",),
+        )
+
+    def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
+        """Not for this family: it is trained."""
+        raise Unsupported("NOT_CLOSED_FORM", "transformers-faces is trained by gradient")
