@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from sartor import registry
 from sartor.catalog.contracts import Action, Plan, Situation
-from sartor.catalog.planners._schedule import EFFORTS, Effort, ends_first, enough_epochs, largest_first, on_ladder
+from sartor.catalog.planners._schedule import EFFORTS, Effort, ends_first, largest_first, on_ladder
+from sartor.catalog.planners._trainer import START_S, Trainer
 from sartor.catalog.planners._workshop import UNCOMPRESSED, Step, Workshop, value_of
-from sartor.jobs import (
-    DescribeJob,
-    ExplainJob,
-    ThroughputJob,
-    TrainJob,
-)
+from sartor.jobs import DescribeJob, ExplainJob
 from sartor.registry import register
 from sartor.types import Candidate, Network, Record
 
@@ -23,17 +17,12 @@ CONFIRM_SHARE = 0.01  # … this share of a small budget, but …
 CONFIRM_LEAST_S = 0.6  # … never less than this
 CONFIRM_PROCESSES = 3
 CONFIRM_ATTEMPTS = 3
-RESERVE_SHARE = 0.12  # of the budget, kept for evaluation and confirmation …
-RESERVE_S = 90.0  # … but no more than this
 FEWEST_FIRST_EPOCHS = 0.5  # a shorter first training says little
 FIRST_RUNG_SHARE = 0.25  # of the training time
 GAIN_EXPONENT = 0.2  # error rates fell at least so with epochs, as a power, for every family we tried
-REUSE_SHARE = 0.6  # a training of another run with so large a share of the epochs wanted is not done again
-FEWEST_EPOCHS = 3.0  # a network that would see its data less often in its long training is not begun
 EXPLAINED = 6  # answers of the chosen candidate that are explained
 BASELINE_EPOCHS = 10.0
 BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
-START_S = 3.0  # a training process starts, loads and evaluates about so long
 
 
 @register("planners", "deterministic")
@@ -56,7 +45,8 @@ class _Course:
         self.effort: Effort = EFFORTS[situation.requirement.budget.effort]
         self.samples = situation.card.splits["train"].samples
         self.shop = Workshop(situation)
-        self.primary = registry.get("tasks", situation.requirement.task).metrics[0]
+        self.trainer = Trainer(situation, self.effort.throughput_seconds)
+        self._first_epochs = 0.0
 
     def run(self) -> Plan:
         yield from self._describe()
@@ -103,7 +93,7 @@ class _Course:
             measured = [r for r in records if value_of(r, "latency_p50_ms")]
             if measured and self.now.left_s() > 0:
                 epochs = on_ladder(max(1.0, min(BASELINE_EPOCHS, BASELINE_SAMPLES / self.samples)))
-                weights = yield from self._train(network, epochs, floor=0.0)
+                weights = yield from self.trainer.train(network, epochs, floor=0.0)
                 if weights:
                     fastest = min(measured, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id))
                     yield from self.shop.evaluate(fastest.candidate, weights, "validation")
@@ -114,29 +104,50 @@ class _Course:
         While nothing meets the limits on validation and time is left, the next in rank gets a long training too.
         """
         bracket, rates = yield from self._bracket(fitting)
-        plenty = sum(self._seconds(rates[n.id], self._enough(n)) for n in bracket)
+        plenty = sum(self.trainer.seconds(rates[n.id], self.trainer.enough(n)) for n in bracket)
         survivors = min(self.effort.survivors, len(bracket))
         scores: dict[str, float] = {}
         ranked = bracket
-        if len(bracket) > survivors and plenty > self._training_time():
+        if len(bracket) > survivors and plenty > self.trainer.training_time():
             ranked, scores = yield from self._first_rung(bracket, rates, survivors)
-        begun = 0
+            for network in ranked[:survivors]:
+                epochs = min(self._first_epochs, self.trainer.enough(network))
+                yield from self.trainer.try_plain(network, epochs, scores[network.id])
+        halved, reached = bool(scores), dict[str, float]()
+        begun: dict[str, float] = {}  # network -> epochs of its long training
         for network in ranked:
-            if scores and begun >= survivors and self._is_met_on_validation():
+            if halved and len(begun) >= survivors and self._is_met_on_validation() and self._may_stop():
                 break
-            waiting = max(1, (survivors if scores else len(ranked)) - begun)
-            epochs = self._epochs(network, rates[network.id], self._training_time() / waiting)
-            if epochs < self._fewest(network) and (begun or self._training_time() < START_S):
+            waiting = max(1, (survivors if halved else len(ranked)) - len(begun))
+            epochs = self.trainer.epochs(network, rates[network.id], self.trainer.training_time() / waiting)
+            if epochs < self.trainer.fewest(network) and (begun or self.trainer.training_time() < START_S):
                 continue
-            begun += 1
-            weights = yield from self._train(network, epochs, floor=self._floor())
+            begun[network.id] = epochs
+            weights = yield from self.trainer.train(network, epochs, floor=self.trainer.floor())
             if weights:
                 yield from self._deploy(network, weights)
                 scores.pop(network.id, None)
+                reached[network.id] = self.trainer.score(network, weights)
+        if reached and not halved:
+            yield from self._try_plain_at_length(ranked, rates, reached, begun)
         for network in ranked:
             if network.id in scores:
                 why = f"{scores[network.id]:.3f} after a short training; {ranked[0].id} promised more"
                 self.now.stop(network.id, "HALVED", why)
+
+    def _may_stop(self) -> bool:
+        """A search ends with the first that will do, but a thorough one uses the time it was given."""
+        return self.requirement.budget.effort != "thorough" or self.trainer.training_time() < START_S
+
+    def _try_plain_at_length(
+        self, networks: Sequence[Network], rates: dict[str, float], scores: dict[str, float], epochs: dict[str, float]
+    ) -> Step[None]:
+        """The best of fully trained networks once more without augmentation, where time is left for it."""
+        best = min((n for n in networks if n.id in scores), key=lambda n: self.trainer.promised(scores[n.id], 1.0))
+        if self.trainer.seconds(rates[best.id], epochs[best.id]) < self.trainer.training_time():
+            weights = yield from self.trainer.try_plain(best, epochs[best.id], scores[best.id])
+            if weights:
+                yield from self._deploy(best, weights)
 
     def _bracket(self, fitting: Sequence[Network]) -> Step[tuple[list[Network], dict[str, float]]]:
         """Networks that get a first training, largest first, with the rate each trains at."""
@@ -147,13 +158,13 @@ class _Course:
         for network in largest_first((n, self.shop.size(n)) for n in fitting):
             if len(bracket) == max(self.effort.bracket, families):  # every family has its turn
                 break
-            rate = yield from self._rate(network)
+            rate = yield from self.trainer.rate(network)
             if rate is None:
                 continue
-            long = self._training_time() * (1 - FIRST_RUNG_SHARE) / survivors
+            long = self.trainer.training_time() * (1 - FIRST_RUNG_SHARE) / survivors
             epochs = max(0.0, long - START_S) * rate / self.samples
-            if epochs < self._fewest(network):
-                least = f"{self._fewest(network):g} is the least"
+            if epochs < self.trainer.fewest(network):
+                least = f"{self.trainer.fewest(network):g} is the least"
                 why = f"it would see the data {epochs:.1f} times within the budget; {least}"
                 self.now.stop(network.id, "TOO_LONG_TO_TRAIN", why)
                 continue
@@ -172,48 +183,27 @@ class _Course:
         Returns:
             Networks, most promising first, and their scores after the short training.
         """
-        time = self._training_time() * FIRST_RUNG_SHARE
+        time = self.trainer.training_time() * FIRST_RUNG_SHARE
         entrants = list(bracket)
-        while len(entrants) > survivors and self._common_epochs(entrants, rates, time) < FEWEST_FIRST_EPOCHS:
+        while len(entrants) > survivors and self.trainer.common_epochs(entrants, rates, time) < FEWEST_FIRST_EPOCHS:
             slowest = min(entrants, key=lambda n: (rates[n.id], n.id))
             entrants.remove(slowest)
-        common = max(FEWEST_FIRST_EPOCHS, on_ladder(self._common_epochs(entrants, rates, time)))
+        common = max(FEWEST_FIRST_EPOCHS, on_ladder(self.trainer.common_epochs(entrants, rates, time)))
+        self._first_epochs = common
         scores: dict[str, float] = {}
         for network in entrants:
-            epochs = min(common, self._enough(network))
-            weights = yield from self._train(network, epochs, floor=0.0, short=True)
+            epochs = min(common, self.trainer.enough(network))
+            weights = yield from self.trainer.train(network, epochs, floor=0.0, short=True)
             if weights:
-                scores[network.id] = self._score(network, weights)
-        long = self._training_time() / survivors
+                scores[network.id] = self.trainer.score(network, weights)
+        long = self.trainer.training_time() / survivors
 
         def promise(network: Network) -> tuple[float, float, str]:
-            more = self._epochs(network, rates[network.id], long) / min(common, self._enough(network))
+            more = self.trainer.epochs(network, rates[network.id], long) / min(common, self.trainer.enough(network))
             gain = max(1.0, more) ** -GAIN_EXPONENT
-            return self._promised(scores[network.id], gain), self.shop.size(network), network.id
+            return self.trainer.promised(scores[network.id], gain), self.shop.size(network), network.id
 
         return sorted((n for n in entrants if n.id in scores), key=promise), dict(scores)
-
-    def _promised(self, score: float, gain: float) -> float:
-        """The error believed to be left after a longer training: it shrinks by the factor ``gain``; lower is better."""
-        if self.primary.direction == "lower":
-            return score * gain
-        return (1 - score) * gain if self.primary.bounded else -score
-
-    def _enough(self, network: Network) -> float:
-        """Epochs beyond which a network gains nothing."""
-        family = registry.get("models", network.model)
-        if family.fitting == "closed-form":
-            return 1.0
-        return min(enough_epochs(self.samples), float(getattr(family, "most_epochs", math.inf)))
-
-    def _fewest(self, network: Network) -> float:
-        """Epochs below which a network is not begun."""
-        return min(FEWEST_EPOCHS, self._enough(network))
-
-    def _common_epochs(self, networks: Sequence[Network], rates: dict[str, float], seconds: float) -> float:
-        """Epochs that every network can have when they share a time."""
-        once = sum(self.samples / rates[network.id] / 0.85 for network in networks)
-        return max(0.0, seconds - START_S * len(networks)) / once
 
     def _is_met_on_validation(self) -> bool:
         """True when some candidate has no limit left in doubt but for final evidence."""
@@ -238,15 +228,15 @@ class _Course:
             for r in self.now.records()
             if not r.notes.get("baseline") and (latency := value_of(r, "latency_p95_ms"))
         ]
-        time = min(self._training_time(), 0.3 * self.requirement.budget.seconds, 150.0)
+        time = min(self.trainer.training_time(), 0.3 * self.requirement.budget.seconds, 150.0)
         if not probed or time < START_S:
             return
         fastest = min(latency for latency, _ in probed)
         near = {network.id: network for latency, network in probed if latency <= 2 * fastest}
         for network in sorted(near.values(), key=lambda n: (-self.shop.size(n), n.id)):
-            rate = yield from self._rate(network)
+            rate = yield from self.trainer.rate(network)
             if rate is not None and rate * time / self.samples >= 1:
-                weights = yield from self._train(network, self._epochs(network, rate, time), floor=0.0)
+                weights = yield from self.trainer.train(network, self.trainer.epochs(network, rate, time), floor=0.0)
                 if weights:
                     yield from self._deploy(network, weights, even_if_ruled_out=True)
                 return
@@ -254,75 +244,14 @@ class _Course:
     def _best_known(self) -> list[tuple[Network, str]]:
         """Networks that other runs trained to their end, with their weights; the best few by score."""
         known = [
-            (-self._promised(result.score, 1.0), network.id, network, result.weights.sha256)
+            (-self.trainer.promised(result.score, 1.0), network.id, network, result.weights.sha256)
             for network in self.shop.networks()
             for job, result in self.now.trained(network.id)[-1:]
-            if job.recipe.epochs >= self._fewest(network) and not result.stopped
+            if job.recipe.epochs >= self.trainer.fewest(network) and not result.stopped
         ]
         return [
             (network, weights) for _, _, network, weights in sorted(known, reverse=True)[: self.effort.survivors + 1]
         ]
-
-    def _rate(self, network: Network) -> Step[float | None]:
-        """Training samples per second, measured."""
-        known = self.now.trained(network.id)
-        if known:
-            return known[-1][1].samples_per_s
-        job = ThroughputJob(self._train_job(network, 1.0, floor=0.0), self.effort.throughput_seconds)
-        outcome = yield Action("throughput", job, network.id, "train")
-        return None if outcome.refusal else float(outcome.result.samples_per_s)
-
-    def _training_time(self) -> float:
-        """Seconds left for training: the budget less the reserve for evaluation and confirmation."""
-        return self.now.left_s() - self._reserve()
-
-    def _seconds(self, rate: float, epochs: float) -> float:
-        """How long a training takes, start and evaluation included."""
-        return START_S + epochs * self.samples / rate / 0.85
-
-    def _epochs(self, network: Network, rate: float, seconds: float) -> float:
-        """Epochs that fit into a time, with room for start and evaluation."""
-        wanted = max(0.0, seconds - START_S) * 0.85 * rate / self.samples
-        return on_ladder(min(wanted, self._enough(network)))
-
-    def _train(self, network: Network, epochs: float, *, floor: float, short: bool = False) -> Step[str]:
-        """Weights after so many epochs; trainings that exist serve when they are nearly as long, or longer.
-
-        The longest of them is taken, or the shortest where others are to be compared with it (``short``).
-        """
-        known = self.now.trained(network.id)
-        for job, result in known if short else known[::-1]:
-            if job.recipe.epochs >= REUSE_SHARE * epochs and not result.stopped:
-                return result.weights.sha256
-        outcome = yield Action("train", self._train_job(network, epochs, floor=floor), network.id, "train")
-        if outcome.refusal:
-            return ""
-        if outcome.result.stopped:
-            self.now.stop(network.id, outcome.result.stopped, f"stopped at {outcome.result.score:.3f} on validation")
-        return str(outcome.result.weights.sha256)
-
-    def _train_job(self, network: Network, epochs: float, *, floor: float) -> TrainJob:
-        recipe = registry.get("models", network.model).recipe(network, self.samples, epochs)
-        return TrainJob(
-            self.requirement.task,
-            network,
-            self.now.card.fingerprint,
-            recipe,
-            self.requirement.seed,
-            self.requirement.target.threads,
-            floor,
-        )
-
-    def _score(self, network: Network, weights: str) -> float:
-        return next(r.score for _, r in self.now.trained(network.id) if r.weights.sha256 == weights)
-
-    def _floor(self) -> float:
-        """The lowest value of the primary metric that a limit allows; 0 without one."""
-        floors = [x.value for x in self.requirement.limits if x.metric == self.primary.name and x.bound == "min"]
-        return max(floors, default=0.0)
-
-    def _reserve(self) -> float:
-        return min(RESERVE_S, self.requirement.budget.seconds * RESERVE_SHARE)
 
     # --------------------------------------------------------------------------------------- files and their quality
 

@@ -145,7 +145,7 @@ def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scr
         samples_per_s=progress.step * training.feed.batch_size / max(progress.seconds, 1e-9),
         seconds=progress.seconds,
         stopped=stopped,
-        conditions=conditions(training.device, training.dtype, job),
+        conditions={**conditions(training.device, training.dtype, job), "augment": list(training._augment)},
     )
 
 
