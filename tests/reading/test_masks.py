@@ -3,6 +3,8 @@
 import io
 import json
 import tarfile
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,3 +292,25 @@ def test_masks_keep_numbers_names_and_size():
     assert read_ids(png(numbers, "P")).tolist() == numbers.tolist()
     with pytest.raises(DataError, match="cannot be read"):
         read_mask(b"")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "splits", "classes"),
+    [
+        ("camvid_320/camvid_320.tar", ["train", "validation", "test"], 11),
+        ("coco256/coco256.tar", ["train", "validation"], 129),
+    ],
+)
+def test_real_archives(name, splits, classes):
+    place = Path(__file__).parents[3] / "shared" / "data" / name
+    if not place.exists():
+        pytest.skip(f"{place} is absent")
+    parts = read_scenes_of(DataSource(str(place)))
+    assert [part.split for part in parts] == splits
+    assert all(len(part.names) == classes for part in parts)
+    for sample in islice(parts[0].samples, 12):
+        assert not sample.problem
+        numbers, names = read_mask(sample.truth)
+        assert names == parts[0].names
+        assert set(np.unique(numbers)) <= {*range(classes), IGNORED}
