@@ -326,3 +326,52 @@ def test_difference_bounds_what_any_similarity_changes():
     assert np.abs(others @ (now - then)[0]).max() <= TASK.difference(now[0], then[0])
     assert TASK.difference(now[0], now[0]) == 0
     assert TASK.difference(now[0], np.full(8, np.nan)) == float("inf")
+
+
+# --------------------------------------------------------------------------------------------------- the whole way
+
+
+def test_from_pictures_to_a_file_that_knows_strangers(tmp_path):
+    """Twelve made-up people, smooth patterns under noise: fitted, exported, judged on people it has never seen."""
+    pytest.importorskip("torch")
+    from sartor.evidence import Workspace
+    from sartor.jobs import EvaluateJob, ExportJob, PrepareJob, TrainJob
+    from sartor.pipeline import Predictor
+    from sartor.stages.compress import export
+    from sartor.stages.data import prepare, stamp
+    from sartor.stages.measure import evaluate
+    from sartor.stages.measure.staging import lay_out_package
+    from sartor.stages.train import train
+    from sartor.types import DataSource, Network
+
+    generator = np.random.default_rng(0)
+    patterns = generator.normal(128, 60, (12, 8, 6)).repeat(6, 1).repeat(6, 2)
+    pictures = np.clip(patterns.repeat(5, 0) + generator.normal(0, 12, (60, 48, 36)), 0, 255).astype(np.uint8)
+    np.savez(tmp_path / "faces.npz", images=pictures, person=np.arange(60) // 5)
+    source = DataSource(str(tmp_path / "faces.npz"), label="person", options={"test_people": "8-11"})
+    workspace = Workspace(tmp_path / "workspace")
+    card = prepare(PrepareJob(source, TASK.name, 0, stamp(source)), workspace).card
+    family = registry.get("models", "gabor-fisher")
+    variant = next(iter(family.variants(card, TASK.input_sizes(card), "quick")))
+    network = Network("gabor-fisher", variant.name, dict(variant.options), variant.input_size, len(card.labels))
+    recipe = family.recipe(network, 40, 1.0)
+    trained = train(TrainJob(TASK.name, network, card.fingerprint, recipe, 0, 1), workspace)
+    job = ExportJob(TASK.name, network, card.fingerprint, trained.weights.sha256, 1, 0)
+    file = export(job, workspace).artifact
+    pipeline = Pipeline(TASK.name, card.labels, network.input_size, "model.onnx", "onnxruntime", "fp32", 1, 1)
+    result = evaluate(EvaluateJob(file.sha256, pipeline, card.fingerprint, "test", "device", 0.95), workspace)
+    values = {measurement.metric.name: measurement for measurement in result.measurements}
+    assert values["auc"].value > 0.95
+    assert values["rank_1"].value == 1
+    assert values["tar_at_far_0_01"].n == 20
+    rates = {row[0]: float(row[1]) for row in result.tables[0].rows}
+    assert set(rates) == {"0.1", "0.01"}, "150 pairs of strangers show no rate of 0.1 %"
+
+    lay_out_package(tmp_path / "package", file.sha256, pipeline, workspace)
+    predictor = Predictor(tmp_path / "package")
+    raws = [to_png(picture) for picture in pictures]
+    gallery = Gallery.enrol(predictor, {"eight": raws[40:43], "nine": raws[45:48]}, threshold=rates["0.01"])
+    assert gallery.identify(predictor, raws[43])["label"] == "eight"
+    assert gallery.identify(predictor, raws[50])["label"] == "unknown"
+    assert predictor.predict(raws[0])["label"] == "unknown"
+    assert predictor.explain(raws[0]).kind == "regions"

@@ -21,7 +21,7 @@ MARGIN = 0.25
 
 SURE = 0.99  # probability that a perfectly placed face should be able to get
 LEAST_BATCH = 64
-MOST_EPOCHS = 60.0
+MOST_EPOCHS = 100.0
 """Longer trainings tell the people of train apart ever better, and others no better, in the end worse."""
 
 
