@@ -2,8 +2,10 @@
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -12,10 +14,17 @@ from sartor import registry
 from sartor.catalog.tasks._segmentation_scores import boundary_f1, segmentation_scores
 from sartor.catalog.tasks._segmentation_tensors import ShippedSegmenter, map_loss
 from sartor.errors import DataError
+from sartor.evidence import Workspace
+from sartor.jobs import ExportJob, PrepareJob, TrainJob
 from sartor.media.image import to_png
 from sartor.media.masks import IGNORED, read_mask, write_mask
+from sartor.prepared import open_data
+from sartor.stages.compress import export
+from sartor.stages.data import prepare
+from sartor.stages.data.stamping import stamp
+from sartor.stages.train import train
 from sartor.testing.models import card
-from sartor.types import Pipeline
+from sartor.types import DataSource, Network, Pipeline
 
 task = registry.get("tasks", "image-segmentation")
 NAMES = ("sky", "road", "tree")
@@ -288,3 +297,44 @@ class TestTraining:
         assert facts["pictures_with"]["tree"] == 6
         assert [problem.code for problem in facts["problems"]] == ["RARE_CLASS"]
         assert set(task.augmentations(card(facts=facts))) >= {"zoom", "light"}
+
+
+def scenes(folder, count, size=(32, 48)):
+    """Pictures of a bright sky over dark ground with a red post somewhere; masks say which is which."""
+    generator = np.random.default_rng(0)
+    for split, many in (("train", count), ("val", count // 2), ("test", count // 2)):
+        for number in range(many):
+            mask = np.zeros(size, np.uint8)
+            mask[int(generator.integers(8, 24)) :] = 1
+            left = int(generator.integers(4, 36))
+            mask[10:30, left : left + 8] = 2
+            colours = np.array([(200, 210, 230), (70, 80, 60), (220, 40, 40)])[mask]
+            pixels = (colours + generator.normal(0, 12, colours.shape)).clip(0, 255).astype(np.uint8)
+            for kind, content in (("images", to_png(pixels)), ("masks", write_mask(mask))):
+                path = folder / kind / split / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+    (folder / "classes.txt").write_text("sky\nground\npost\nlake\n")
+    return folder
+
+
+def test_from_folders_to_a_file_that_ships(tmp_path):
+    """Data, training, export and the same answers from the file: with what every task goes through."""
+    workspace = Workspace(tmp_path / "workspace")
+    source = DataSource(str(scenes(tmp_path / "data", 24)))
+    data = prepare(PrepareJob(source, task.name, 0, stamp(source)), workspace).card
+    assert data.labels == ("sky", "ground", "post")
+    assert {problem.code for problem in data.problems} >= {"ABSENT_CLASS"}
+    assert data.facts["pictures_with"]["post"] == 24
+    network = Network("unet-small", "tiny", {"widths": [8, 12, 16]}, task.input_sizes(data)[0], len(data.labels))
+    assert network.input_size == (32, 48)
+    recipe = replace(registry.get("models", "unet-small").recipe(network, 24, 20.0), augment=("auto",))
+    result = train(TrainJob(task.name, network, data.fingerprint, recipe, 0, 1), workspace)
+    assert result.score > 0.5
+    artifact = export(ExportJob(task.name, network, data.fingerprint, result.weights.sha256, 1, 0), workspace).artifact
+    session = onnxruntime.InferenceSession(str(workspace.objects.path(artifact.sha256)))
+    test = open_data(data.fingerprint, workspace).split("test")
+    outputs = np.concatenate([session.run(None, {"input": one[None]})[0] for one in test.prepared(network.input_size)])
+    found = task.score(outputs, test.truths, data.labels, 0.95)
+    assert found.values["mean_iou"][0] > 0.5
+    assert found.values["mean_iou"][1] <= found.values["mean_iou"][0] <= found.values["mean_iou"][2]
