@@ -62,16 +62,20 @@ class DenseDetector:
         return detection_loss(outputs, targets)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
-        """Muon on filters that a norm follows; small batches, as every picture holds many examples."""
+        """AdamW; small batches, as every picture holds many examples.
+
+        Muon, which serves classifiers here, learnt rare classes later: after 20 epochs on 205 pictures of blood
+        mAP 50:95 was 0.45 against 0.54.
+        """
         batch = int(min(32, max(8, 2 ** round(math.log2(max(samples, 1) / 24))))) if samples > 8 else max(1, samples)
         return Recipe(
             epochs=epochs,
             batch_size=batch,
-            optimizer="muon",
-            learning_rate=round(0.015 * math.sqrt(batch / 8), 4),
-            weight_decay=0.01,
+            optimizer="adamw",
+            learning_rate=round(2e-3 * math.sqrt(batch / 8), 5),
+            weight_decay=0.05,
             label_smoothing=0.0,
-            warmup_share=0.05,
+            warmup_share=0.1,
             ema_decay=_scaling.averaging(samples, batch, epochs),
             augment=("auto",),
         )

@@ -173,14 +173,10 @@ class ObjectDetection:
         return normalise(batch, statistics)
 
     def statistics(self, prepared: Array) -> Mapping[str, tuple[float, ...]]:
-        """``mean`` and ``std`` per channel on the scale 0..255; a deviation below 1 counts as 1."""
-        import numpy as np
+        """``mean`` and ``std`` per channel on the scale 0..255."""
+        from sartor.catalog.tasks._picture_statistics import channel_statistics
 
-        totals = np.stack([picture.reshape(-1, 3).mean(axis=0, dtype=np.float64) for picture in prepared])
-        squares = np.stack([np.square(picture.reshape(-1, 3), dtype=np.float64).mean(axis=0) for picture in prepared])
-        mean = totals.mean(axis=0)
-        std = np.sqrt(np.maximum(squares.mean(axis=0) - mean**2, 1.0))
-        return {"mean": tuple(float(value) for value in mean), "std": tuple(float(value) for value in std)}
+        return channel_statistics(prepared)
 
     def augmentations(self, card: DataCard) -> tuple[str, ...]:
         """``zoom`` and ``light`` always; ``flip`` and ``upend`` only where the survey showed that they suit."""
