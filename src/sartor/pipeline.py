@@ -157,7 +157,8 @@ class Predictor:
         Raises:
             DataError: the input is broken.
         """
-        return self.task.explain(self.outputs, raw, self.pipeline)
+        spell_out = getattr(self.task, "spell_out", None)
+        return self.task.explain(self.outputs, spell_out(raw, self._learnt) if spell_out else raw, self.pipeline)
 
     def _worded(self, outputs: Array, decoded: Sequence[Any], top: int | None = None) -> list[dict[str, Any]]:
         pipeline = self.pipeline

@@ -101,7 +101,9 @@ class Task(Protocol):
 
     A task of numbers may define two methods more: ``truth_statistics(truths) -> Mapping[str, Sequence[float]]``, which
     joins the statistics that ``normalise`` and ``wrap`` get, and ``scale(targets, statistics) -> Tensor``, by which a
-    batch's targets go before ``loss`` sees them. Further keys of ``data`` that it takes stand in ``options``.
+    batch's targets go before ``loss`` sees them. A task whose inputs may name what was learnt (a user) may define
+    ``spell_out(raw, learnt) -> bytes``: the same input with all that the name stands for, which ``explain`` then gets.
+    Further keys of ``data`` that it takes stand in ``options``.
     """
 
     name: str

@@ -177,6 +177,12 @@ def test_an_explanation_names_the_item_that_speaks_for_the_answer():
     assert TASK.explain(ask, raw(history=[]), PIPELINE).causes == ()
 
 
+def test_a_user_is_explained_by_the_stored_history():
+    catalogue, _ = learnt()
+    assert json.loads(TASK.spell_out(raw(user="zoë"), catalogue))["history"] == ["a", "c", "b"]
+    assert TASK.spell_out(raw(history=["c"]), catalogue) == raw(history=["c"])
+
+
 def test_a_list_with_two_equals_swapped_is_hardly_another():
     now, then = listed("abc")[0], listed("bac")[0]
     now[:2, 1] = then[:2, 1] = 4.5

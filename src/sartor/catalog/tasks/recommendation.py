@@ -116,6 +116,13 @@ class Recommendation:
         unknown = list(getattr(decoded, "unknown", ()))
         return {**top[0], "top": top} | ({"unknown": unknown} if unknown else {})
 
+    def spell_out(self, raw: bytes, learnt: Any) -> bytes:
+        """A request with the history that is stored of its user, where it names the user alone."""
+        request = self.decode(raw)
+        if request.history is not None:
+            return raw
+        return json.dumps({"user": request.user, "history": learnt.history(request.user)}).encode()
+
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """Leave one out: how far the first recommendation's confidence falls without each of the latest items."""
         request = self.decode(raw)
