@@ -249,7 +249,7 @@ def _samples(found: _Found, part: Part, shown: set[int], *, judges: bool) -> Ite
             if ids is not None:
                 places, unknown = numbering.places(ids)
                 held = set(np.unique(places).tolist()) - {IGNORED}
-                if judges and held - shown:
+                if judges and shown and held - shown:
                     strangers |= held - shown
                     odd["UNKNOWN_CLASS"].append(scene.picture)
                     places = np.where(np.isin(places, list(held - shown)), np.uint8(IGNORED), places)

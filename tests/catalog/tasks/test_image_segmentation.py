@@ -16,6 +16,7 @@ from sartor.catalog.tasks._segmentation_tensors import ShippedSegmenter, map_los
 from sartor.errors import DataError
 from sartor.evidence import Workspace
 from sartor.jobs import ExportJob, PrepareJob, TrainJob
+from sartor.media.draw import colour
 from sartor.media.image import to_png
 from sartor.media.masks import IGNORED, read_mask, write_mask
 from sartor.prepared import open_data
@@ -195,8 +196,10 @@ class TestAnswers:
         example = task.show(picture(), write_mask(HALVES, NAMES), output(1 - HALVES), PIPELINE)
         assert (example.truth, example.answer) == ("sky 50 %, road 50 %", "sky 50 %, road 50 %")
         drawn = Image.open(io.BytesIO(base64.b64decode(example.thumbnail)))
-        assert drawn.width == 2 * 240 + 6
-        assert drawn.height > 180
+        assert drawn.width == 2 * 176 + 6
+        assert drawn.height > 132
+        below = {ink for _, ink in drawn.convert("RGB").crop((0, 132, drawn.width, drawn.height)).getcolors()}
+        assert below == {(255, 255, 255), (0, 0, 0), colour(0), colour(1)}
 
     def test_explained_by_what_the_main_class_rests_on(self):
         """A stand-in that sees road wherever the left upper corner is bright."""

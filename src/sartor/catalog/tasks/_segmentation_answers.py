@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from sartor.catalog.contracts import Array
 
 MOST_NAMED, LEAST_NAMED = 4, 0.01  # classes in a label, and the share of pixels that is worth a word
-PANEL = 240  # pixels: longer side of one of two pictures beside each other
+PANEL = 176  # pixels: longer side of one of two pictures beside each other
 GAP, ROW = 6, 14  # pixels: between them, and a line of the legend
 
 
@@ -77,32 +78,43 @@ def _drawn(pixels: Array, answer: Array, wanted: Array, labels: Sequence[str]) -
     held = [number for number in np.unique(np.concatenate([m.ravel() for m in maps])) if number < len(labels)]
     white = np.full((height, GAP, 3), 255, np.uint8)
     clear = np.full((height, GAP), IGNORED, np.uint8)
-    legend, squares = _legend([(int(number), labels[number]) for number in held], 2 * width + GAP)
-    picture = np.concatenate([np.concatenate([small, white, small], axis=1), legend])
-    numbers = np.concatenate([np.concatenate([maps[0], clear, maps[1]], axis=1), squares])
-    return class_map(picture, numbers, side=max(picture.shape[:2]))
+    both = np.concatenate([small, white, small], axis=1), np.concatenate([maps[0], clear, maps[1]], axis=1)
+    return _with_legend(class_map(*both, side=max(both[1].shape)), [(int(number), labels[number]) for number in held])
 
 
-def _legend(entries: Sequence[tuple[int, str]], width: int) -> tuple[Array, Array]:
-    """Names on white (h, width, 3), and the class numbers of the squares before them (h, width)."""
+def _with_legend(drawn: str, entries: Sequence[tuple[int, str]]) -> str:
+    """A PNG with a palette (base64), below it the names of classes, each behind a square of its colour.
+
+    The colours are added to the picture's palette: merged with those of the picture, small squares would lose theirs.
+    """
     from PIL import Image, ImageDraw
 
-    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    places, left, row = [], 2, 0
+    from sartor.media.draw import colour
+
+    picture = Image.open(io.BytesIO(base64.b64decode(drawn)))
+    palette = picture.getpalette() or []
+    first = len(palette) // 3
+    inks = [(255, 255, 255), (0, 0, 0), *dict.fromkeys(colour(number) for number, _ in entries)]
+    places, left, row = [], 0, 0
+    pen = ImageDraw.Draw(picture)
     for number, name in entries:
         wide = 14 + round(pen.textlength(name)) + 8
-        if left > 2 and left + wide > width:
-            left, row = 2, row + 1
-        places.append((number, name, left, row))
+        if left and left + wide > picture.width:
+            left, row = 0, row + 1
+        places.append((inks.index(colour(number)), name, left, row))
         left += wide
-    image = Image.new("RGB", (width, (row + 1) * ROW + 4), (255, 255, 255))
-    pen = ImageDraw.Draw(image)
-    squares = np.full((image.height, width), IGNORED, np.uint8)
-    for number, name, left, row in places:
-        top = 4 + row * ROW
-        squares[top : top + 10, left : left + 10] = number
-        pen.text((left + 14, top - 1), name, fill=(0, 0, 0))
-    return np.asarray(image), squares
+    whole = Image.new("P", (picture.width, picture.height + (row + 1) * ROW + 4), first)
+    whole.putpalette([*palette, *(value for ink in inks for value in ink)])
+    whole.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(whole)
+    pen.fontmode = "1"
+    for ink, name, left, row in places:
+        top = picture.height + 4 + row * ROW
+        pen.rectangle((left, top, left + 9, top + 9), fill=first + ink)
+        pen.text((left + 14, top - 1), name, fill=first + 1)
+    file = io.BytesIO()
+    whole.save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def explain_map(ask: Callable[[Sequence[bytes]], Array], raw: bytes, pixels: Array, pipeline: Pipeline) -> Explanation:
