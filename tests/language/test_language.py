@@ -3,12 +3,13 @@
 import pytest
 
 from sartor import language
-from sartor.language import _Catalogue, say
+from sartor.language import NAME, say
+from sartor.language.catalogue import Catalogue
 
 
 @pytest.fixture
 def spoken():
-    return _Catalogue(
+    return Catalogue(
         {
             "accuracy": "准确率",
             "run again": "请重新运行",
@@ -36,7 +37,7 @@ def spoken():
     ],
 )
 def test_sentences(spoken, english, chinese):
-    assert spoken.say(english, 4) == chinese
+    assert spoken.say(english) == chinese
 
 
 def test_english_is_left_alone():
@@ -60,5 +61,5 @@ def test_the_language_is_the_readers(environment, code):
 
 def test_names_are_the_same_in_both_languages():
     for english, chinese in language.sentences("zh").items():
-        assert set(language._NAME.findall(chinese)) <= set(language._NAME.findall(english)), english
+        assert set(NAME.findall(chinese)) <= set(NAME.findall(english)), english
         assert chinese.strip(), english

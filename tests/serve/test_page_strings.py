@@ -3,7 +3,8 @@
 import pytest
 
 from sartor.language import LANGUAGES, sentences
-from sartor.serve.page import page, reader_language, said_by
+from sartor.language.pages import said_by
+from sartor.serve.page import page, reader_language
 
 
 def test_the_page_carries_its_sentences_in_every_language():

@@ -34,10 +34,12 @@ def print_json(value: Any) -> None:
 
 def run_and_exit(app: typer.Typer) -> int:
     """Run the app; the user's errors become one message and their exit code, ours keep their traceback."""
+    from sartor.language import say
+
     try:
         result = app(standalone_mode=False)
     except SartorError as error:
-        print(str(error), file=sys.stderr)
+        print(say(str(error)), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         result = EXIT_INTERRUPTED
@@ -48,5 +50,5 @@ def run_and_exit(app: typer.Typer) -> int:
         shown()
         return EXIT_ERROR
     if result == EXIT_INTERRUPTED:  # Ctrl-C, which typer may already have turned into its exit code
-        print("\nstopped; what is finished is kept, the same command continues", file=sys.stderr)
+        print(f"\n{say('stopped; what is finished is kept, the same command continues')}", file=sys.stderr)
     return int(result or 0)

@@ -13,6 +13,8 @@ from sartor.catalog.contracts import Action, Outcome
 from sartor.cli._console import console
 from sartor.findings import Findings
 from sartor.jobs import TrainResult
+from sartor.language import say
+from sartor.language.layout import cut, labelled, padded
 from sartor.metrics import COST_METRICS, index
 from sartor.report.figures import duration
 from sartor.run import Silence, metrics_of
@@ -20,8 +22,7 @@ from sartor.types import DataCard, Device, Record, Requirement
 
 WIDTH = 14
 BAR = 24
-PHASES = {"estimate": "  estimated", "probe": "  measured", "train": "  trained", "select": "  trained",
-          "confirm": "  confirmed"}  # fmt: skip
+PHASES = {"estimate": "estimated", "probe": "measured", "train": "trained", "select": "trained", "confirm": "confirmed"}
 
 
 class Progress(Silence):
@@ -42,7 +43,7 @@ class Progress(Silence):
 
         metrics = index(metrics_of(registry.get("tasks", self._requirement.task)))
         limits = " · ".join(
-            f"{metrics[x.metric].title} {'≥' if x.bound == 'min' else '≤'} {metrics[x.metric].format(x.value)}"
+            f"{say(metrics[x.metric].title)} {'≥' if x.bound == 'min' else '≤'} {metrics[x.metric].format(x.value)}"
             for x in self._requirement.limits
         )
         target = self._requirement.target
@@ -51,7 +52,8 @@ class Progress(Silence):
             "Requirement",
             f"{self._requirement.task} on {where} with {target.threads} thread{'s' if target.threads > 1 else ''}",
         )
-        self._line("", f"{limits or 'no limits'}        budget {duration(self._requirement.budget.seconds)}")
+        budget = f"{say('budget')} {duration(self._requirement.budget.seconds)}"
+        self._line("", f"{limits or say('no limits')}        {budget}")
         return self
 
     def __exit__(
@@ -65,9 +67,9 @@ class Progress(Silence):
 
     def prepared(self, card: DataCard) -> None:
         named = sorted(card.splits.items(), key=lambda item: ("train", "validation", "test").index(item[0]))
-        splits = " / ".join(f"{split.samples:,} {name}" for name, split in named)
+        splits = " / ".join(f"{split.samples:,} {say(name)}" for name, split in named)
         total = sum(split.samples for split in card.splits.values())
-        found = ", ".join(f"{p.count:,} {p.code.lower().replace('_', ' ')}" for p in card.problems)
+        found = say(", ").join(f"{p.count:,} {say(p.code.lower().replace('_', ' '))}" for p in card.problems)
         self._line("Data", f"{total:,} samples, {len(card.labels)} classes: {splits}; {found or 'no problems found'}")
 
     def device(self, device: Device) -> None:
@@ -81,26 +83,27 @@ class Progress(Silence):
     def searching(self, records: Sequence[Record]) -> None:
         networks = {r.candidate.network.id for r in records}
         baselines = {r.candidate.network.id for r in records if r.notes.get("baseline")}
+        others = len(networks) - len(baselines)
         ways = sorted({f"{r.candidate.precision} {r.candidate.runtime}" for r in records})
         self._line(
             "Candidates",
-            f"{len(records)} = {len(baselines)} baselines + {len(networks) - len(baselines)} networks in "
-            f"{len(ways)} ways ({', '.join(ways)})",
+            say(f"{len(records)} = {len(baselines)} baselines + {others} networks in {len(ways)} ways")
+            + f" ({', '.join(ways)})",
         )
 
     def doing(self, action: Action) -> None:
         self._turn(action)
-        self._action = f"{action.stage} {action.subject}"
+        self._action = f"{say(action.stage)} {action.subject}"
         self.tell("")
 
     def tell(self, text: str, share: float | None = None) -> None:
         if not self._live:
             return
         bar = "" if share is None else "█" * round(share * BAR) + "░" * (BAR - round(share * BAR)) + " "
-        elapsed = f"{duration(time.monotonic() - self._began)} of {duration(self._requirement.budget.seconds)}"
-        line = f"{(PHASES.get(self._phase) or '').ljust(WIDTH)}{bar}{self._action} {text}"
-        width = self._out.width - 1
-        print(f"\r\x1b[2K{line[: width - len(elapsed) - 2]}  {elapsed}", end="", flush=True)
+        elapsed = f"{duration(time.monotonic() - self._began)} / {duration(self._requirement.budget.seconds)}"
+        line = f"{padded(self._phase_name(), WIDTH)}{bar}{self._action} {say(text)}"
+        room = self._out.width - 1 - len(elapsed) - 2
+        print(f"\r\x1b[2K{cut(line, room)}  {elapsed}", end="", flush=True)
 
     def learned(self, action: Action, outcome: Outcome, findings: Findings) -> None:
         self._turn(action)
@@ -109,7 +112,9 @@ class Progress(Silence):
             if not outcome.reused:
                 epochs, score = action.job.recipe.epochs, outcome.result.score
                 took = duration(outcome.seconds)
-                self._line("", f"{action.subject:<24} {score:.3f} on validation after {epochs:g} epochs, {took}")
+                self._line(
+                    "", f"{action.subject:<24} {say(f'{score:.3f} on validation after {epochs:g} epochs')}, {took}"
+                )
             if self._best is None or outcome.result.score > self._best[1]:
                 self._best = (action.subject, outcome.result.score)
         if action.purpose in ("estimate", "probe"):
@@ -135,7 +140,7 @@ class Progress(Silence):
         else:
             self._summary = "test split and trained timing of the finalists"
         if outcome.refusal is not None and not outcome.reused:
-            self._line("", f"{action.subject}: {outcome.refusal.code} {outcome.refusal.detail}")
+            self._line("", f"{action.subject}: {outcome.refusal.code} {say(outcome.refusal.detail)}")
 
     def _turn(self, action: Action) -> None:
         if PHASES[action.purpose] != PHASES.get(self._phase):
@@ -145,12 +150,15 @@ class Progress(Silence):
     def _close_phase(self) -> None:
         if self._phase and self._summary:
             took = duration(time.monotonic() - self._phase_began)
-            self._line(PHASES[self._phase], f"{self._summary:<76}{took:>8}")
+            self._line(self._phase_name(), f"{padded(say(self._summary), 76)}{took:>8}")
         self._summary = ""
+
+    def _phase_name(self) -> str:
+        return f"  {say(PHASES[self._phase])}" if self._phase else ""
 
     def _line(self, title: str, text: str) -> None:
         self._erase()
-        self._out.print(f"{title:<{WIDTH}}{text}", soft_wrap=True)
+        self._out.print(labelled(title, text, WIDTH), soft_wrap=True)
 
     def _erase(self) -> None:
         if self._live:

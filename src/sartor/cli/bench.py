@@ -52,19 +52,22 @@ def command(
 
 
 def _lines(result: BenchResult) -> list[str]:
+    from sartor.language import say
+    from sartor.report.words import aligned
+
     quality = next(
         (one.metric for row in result.rows for one in row.measurements if one.metric.kind == "quality"), None
     )
     head = ["runtime", "precision", *(title for _, title in _COLUMNS), *([quality.title] if quality else [])]
-    table = [head, *(_cells(row, quality.name if quality else "") for row in result.rows)]
-    widths = [max(len(row[column]) for row in table if column < len(row)) for column in range(len(head))]
-    lines = [f"{result.model} on {result.device}, {result.threads} thread(s), from the file's bytes to the answer"]
-    for row in table:
-        lines.append("  " + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
-    lines += [f"  {row.runtime} {row.precision}: {row.refusal}" for row in result.rows if row.refusal]
-    lines += [f"  {sentence}" for sentence in result.assumptions]
+    cells = [_cells(row, quality.name if quality else "") for row in result.rows]
+    lines = [
+        say(f"{result.model} on {result.device}, {result.threads} thread(s), from the file's bytes to the answer"),
+        *aligned([[say(word) for word in head], *cells]),
+    ]
+    lines += [f"  {row.runtime} {row.precision}{say(': ')}{say(row.refusal)}" for row in result.rows if row.refusal]
+    lines += [f"  {say(sentence)}" for sentence in result.assumptions]
     if any(one.noisy for row in result.rows for one in row.measurements):
-        lines.append("  * the machine was too busy for this number to decide anything")
+        lines.append(f"  * {say('the machine was too busy for this number to decide anything')}")
     return lines
 
 

@@ -24,6 +24,8 @@ def command(
     from sartor.check import check
     from sartor.cli._console import EXIT_INFEASIBLE, EXIT_MET, console, print_json
     from sartor.cli._progress import Progress
+    from sartor.language import say
+    from sartor.language.layout import labelled
     from sartor.report.figures import duration
     from sartor.report.words import aligned
     from sartor.run import Silence, place_of
@@ -37,20 +39,21 @@ def command(
         print_json(found)
     else:
         out = console()
-        out.print(f"{found.verdict.upper()}   {found.may_fit} of {found.candidates} candidates may fit, by estimate")
+        fit = say(f"{found.may_fit} of {found.candidates} candidates may fit, by estimate")
+        out.print(f"{say(found.verdict.upper())}   {fit}")
         rows = []
         for family in found.families:
             latency = family.latency
             shown = (
-                f"p95 est. {latency.metric.format_interval(latency.value, latency.low, latency.high)}"
+                f"{say('p95 est.')} {latency.metric.format_interval(latency.value, latency.low, latency.high)}"
                 if latency
-                else f"ruled out by {', '.join(family.ruled_out_by) or 'what it needs'}"
+                else say(f"ruled out by {', '.join(family.ruled_out_by) or 'what it needs'}")
             )
-            rows.append((family.family, f"{family.may_fit} of {family.candidates}", family.largest or "–", shown))
-        for line in aligned([("family", "may fit", "largest that may", ""), *rows]):
+            rows.append((family.family, say(f"{family.may_fit} of {family.candidates}"), family.largest or "–", shown))
+        for line in aligned([(say("family"), say("may fit"), say("largest that may"), ""), *rows]):
             out.print(line)
         if found.binding:
-            out.print(f"Binding       {', '.join(found.binding)} (most candidates ruled out first)")
-        out.print(f"Run           at most {duration(found.budget_s)} (budget.time)")
-        out.print("Estimates, not measurements. Next: sartor run " + str(requirement))
+            out.print(labelled("Binding", f"{', '.join(found.binding)} ({say('most candidates ruled out first')})"))
+        out.print(labelled("Run", f"at most {duration(found.budget_s)} (budget.time)"))
+        out.print(say(f"Estimates, not measurements. Next: sartor run {requirement}"))
     return EXIT_INFEASIBLE if found.verdict == "impossible" else EXIT_MET

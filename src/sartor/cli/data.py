@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sartor.language import say
+from sartor.language.layout import cut, labelled, padded, width
+
 if TYPE_CHECKING:
     from sartor.jobs import PrepareJob
     from sartor.types import DataCard
@@ -45,7 +48,7 @@ def inspect(
 
     def tell(text: str, share: float | None = None) -> None:
         if screen.is_terminal:
-            screen.print(f"\r{text}\x1b[K", end="")
+            screen.print(f"\r{say(text)}\x1b[K", end="")
 
     with tempfile.TemporaryDirectory(prefix="sartor-data-") as temporary:
         card = prepare(job, Workspace(workspace or Path(temporary)), tell).card
@@ -93,14 +96,15 @@ def card_lines(card: DataCard) -> list[str]:
     """The card in words, line by line."""
     total = sum(split.samples for split in card.splits.values())
     answers = f"{len(card.labels):,} {card.facts.get('labels_are', 'classes')}" if card.labels else "numbers"
-    lines = [f"Data          {total:,} samples, {answers}, {card.task}"]
+    lines = [labelled("Data", f"{total:,} samples, {answers}, {card.task}")]
     for name, split in sorted(card.splits.items(), key=lambda item: SPLITS.index(item[0])):
-        lines.append(f"  {name:<12}{split.samples:>9,}   {card.facts.get('split', {}).get(name, '')}".rstrip())
+        origin = say(card.facts.get("split", {}).get(name, ""))
+        lines.append(labelled(f"  {name}", f"{split.samples:>9,}   {origin}".rstrip()))
     lines += _fact_lines(card.facts)
-    lines.append(f"  licence     {card.licence or 'not stated (data.licence)'}")
-    lines.append(f"  fingerprint {card.fingerprint[:16]}")
+    lines.append(labelled("  licence", card.licence or "not stated (data.licence)"))
+    lines.append(labelled("  fingerprint", card.fingerprint[:16]))
     if card.splits["train"].classes:
-        lines += ["", f"Classes       {_counted(card)} in train", *_bars(card)]
+        lines += ["", labelled("Classes", f"{_counted(card)} in train"), *_bars(card)]
     return [*lines, "", *_problem_lines(card)]
 
 
@@ -111,18 +115,19 @@ def _fact_lines(facts: Mapping[str, Any]) -> list[str]:
         if name in ("split", "mirror") or not isinstance(fact, Mapping) or not fact:
             continue
         if fact.keys() == {"smallest", "median", "largest"}:
-            lines.append(f"  {FACT_NAMES.get(name, name):<11} {_range(fact)}{' (h × w)' if name == 'sizes' else ''}")
+            shape = f" ({say('h × w')})" if name == "sizes" else ""
+            lines.append(labelled(f"  {FACT_NAMES.get(name, name)}", f"{_range(fact)}{shape}"))
         elif all(isinstance(value, int) for value in fact.values()):
             shown = [f"{count:,} {value}" for value, count in list(fact.items())[:SHOWN_VALUES]]
             more = ["…"] if len(fact) > SHOWN_VALUES else []
-            lines.append(f"  {FACT_NAMES.get(name, name):<11} {', '.join([*shown, *more])}")
+            lines.append(labelled(f"  {FACT_NAMES.get(name, name)}", ", ".join([*shown, *more])))
         elif all(isinstance(value, str) for value in fact.values()):
-            lines.append(f"  {name}")
-            lines += [f"    {part:<24} {words}" for part, words in list(fact.items())[:SHOWN_CLASSES]]
+            lines.append(f"  {say(name)}")
+            lines += [f"    {padded(part, 24)} {say(words)}" for part, words in list(fact.items())[:SHOWN_CLASSES]]
     if "mirror" in facts:
         suits = facts["mirror"].get("suits")
         verdict = "keeps the class: flips are used" if suits else "is not safe: flips are not used"
-        lines.append(f"  mirroring   {verdict}")
+        lines.append(labelled("  mirroring", verdict))
     return lines
 
 
@@ -134,7 +139,7 @@ def _range(fact: Mapping[str, Any]) -> str:
 
     if fact["smallest"] == fact["largest"]:
         return words(fact["median"])
-    return ", ".join(f"{name} {words(fact[name])}" for name in ("smallest", "median", "largest"))
+    return say(", ").join(f"{say(name)} {words(fact[name])}" for name in ("smallest", "median", "largest"))
 
 
 def _counted(card: DataCard) -> str:
@@ -146,24 +151,25 @@ def _counted(card: DataCard) -> str:
 def _bars(card: DataCard) -> list[str]:
     counts = card.splits["train"].classes
     most = max(counts.values(), default=1) or 1
-    width = min(28, max((len(label) for label in counts), default=0))
+    room = min(28, max((width(label) for label in counts), default=0))
     ordered = [(label, counts[label]) for label in card.labels if label in counts]
     lines = [
-        f"  {label[:width]:<{width}}  {count:>8,}  {'█' * max(1, round(BAR * count / most))}"
+        f"  {padded(cut(label, room), room)}  {count:>8,}  {'█' * max(1, round(BAR * count / most))}"
         for label, count in ordered[:SHOWN_CLASSES]
     ]
     if len(ordered) > SHOWN_CLASSES:
-        lines.append(f"  … {len(ordered) - SHOWN_CLASSES} more classes (--json shows all)")
+        lines.append(say(f"  … {len(ordered) - SHOWN_CLASSES} more classes (--json shows all)"))
     return lines
 
 
 def _problem_lines(card: DataCard) -> list[str]:
     if not card.problems:
-        return ["Problems      none found"]
-    lines = [f"Problems      {len(card.problems)} kinds"]
+        return [labelled("Problems", "none found")]
+    lines = [labelled("Problems", f"{len(card.problems)} kinds")]
     for problem in card.problems:
-        lines.append(f"  {problem.code:<18} {problem.split + ': ' if problem.split else ''}{problem.sentence}")
+        where = f"{say(problem.split)}{say(': ')}" if problem.split else ""
+        lines.append(f"  {problem.code:<18} {where}{say(problem.sentence)}")
         lines += [f"  {'':<18}   {example}" for example in problem.examples]
         if len(problem.examples) < problem.count and problem.examples:
-            lines.append(f"  {'':<18}   … {problem.count - len(problem.examples):,} more")
+            lines.append(f"  {'':<18}   {say(f'… {problem.count - len(problem.examples):,} more')}")
     return lines

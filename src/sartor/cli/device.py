@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
+WIDTH = 16
+
 
 @app.command()
 def probe(
@@ -23,13 +25,15 @@ def probe(
 
     from sartor.catalog.devices import local
     from sartor.cli._console import console, print_json
+    from sartor.language import say
+    from sartor.language.layout import labelled
 
     screen = console(stderr=True)
     began = time.monotonic()
 
     def tell(text: str, share: float | None = None) -> None:
         if share is None or (screen.is_terminal and share < 1):
-            screen.print(text)
+            screen.print(say(text))
 
     device = local.probe(tell)
     seconds = time.monotonic() - began
@@ -42,9 +46,10 @@ def probe(
         return
     _print(device, f"probed {seconds:.0f} s")
     if output is not None:
-        console().print(f"Saved           {output}   (target.device: {output})")
+        console().print(labelled("Saved", f"{output}   (target.device: {output})", WIDTH))
     else:
-        console().print("Next            sartor device probe --output profile.json   saves it for target.device")
+        why = say("saves it for target.device")
+        console().print(labelled("Next", f"sartor device probe --output profile.json   {why}", WIDTH))
 
 
 @app.command()
@@ -66,14 +71,18 @@ def show(
 def _print(device: Device, note: str) -> None:
     from sartor.catalog.devices import summary
     from sartor.cli._console import console
+    from sartor.language import say
+    from sartor.language.layout import labelled
 
     screen = console()
-    runtimes = ", ".join(f"{name} {version}" for name, version in device.runtimes.items()) or "none"
-    screen.print(f"Device          {summary(device)}   {note}")
-    screen.print(f"  processor     {device.name}, {device.memory_bytes / 1e9:.1f} GB memory")
-    screen.print(f"  instructions  {' '.join(device.instruction_sets) or 'unknown'}")
+    runtimes = ", ".join(f"{name} {version}" for name, version in device.runtimes.items()) or say("none")
+    screen.print(labelled("Device", f"{say(summary(device))}   {say(note)}", WIDTH))
+    memory = say(f"{device.memory_bytes / 1e9:.1f} GB memory")
+    screen.print(labelled("  processor", f"{device.name}, {memory}", WIDTH))
+    screen.print(labelled("  instructions", " ".join(device.instruction_sets) or say("unknown"), WIDTH))
     for precision, ceiling in device.ceilings.items():
         rate = ceiling.operations_per_s / 1e12
-        screen.print(f"  {precision:<12}  {rate:.3g} Tops/s, {device.basis}, by {ceiling.by}")
-    screen.print(f"  runtimes      {runtimes}")
+        found = say(", ").join((f"{rate:.3g} Tops/s", say(device.basis), say(f"by {ceiling.by}")))
+        screen.print(labelled(f"  {precision}", found, WIDTH))
+    screen.print(labelled("  runtimes", runtimes, WIDTH))
     screen.print(f"  id            {device.id[:16]}")

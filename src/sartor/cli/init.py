@@ -49,6 +49,7 @@ def command(
 
     Example: sartor init --task image-classification --data photos --accuracy-min 0.9 --latency-p95-ms-max 5 --yes
     """
+    from sartor.language import say
     from sartor.stages.requirement import Draft
 
     _refuse_to_overwrite(output, force=force)
@@ -64,7 +65,7 @@ def command(
         values = _ask(values, output)
     values = _with_task(values)
     text = write(values, output)
-    typer.echo(f"{text}\nWritten to {output}\nNext  sartor run {output}")
+    typer.echo(f"{text}\n{say(f'Written to {output}')}\n{say('Next')}  sartor run {output}")
 
 
 def write(values: Draft, output: Path) -> str:
@@ -141,15 +142,17 @@ def _beside(path: str, folder: Path) -> str:
 def _ask(values: Draft, output: Path) -> Draft:
     """Ask for what was not said; each answer is checked at once, and an empty one means no limit."""
     from sartor import registry
+    from sartor.language import say
     from sartor.stages.requirement import measurables
 
     tasks = registry.names("tasks")
-    typer.echo("An empty answer takes what stands in brackets, or sets no limit.\n")
+    typer.echo(say("An empty answer takes what stands in brackets, or sets no limit.") + "\n")
     if not values.task:
-        values = replace(values, task=typer.prompt(f"Task ({', '.join(tasks)})", default=tasks[0]))
+        values = replace(values, task=typer.prompt(f"{say('Task')} ({', '.join(tasks)})", default=tasks[0]))
     values = _with_task(replace(values, data=values.data or "?"))
     while values.data in ("", "?") or not _sound(values, output):
-        values = replace(values, data=typer.prompt("Samples to learn from (folder, CSV, Parquet, hub:owner/name)"))
+        question = say("Samples to learn from (folder, CSV, Parquet, hub:owner/name)")
+        values = replace(values, data=typer.prompt(question))
     if not values.test:
         values = _answered(values, output, "test", "Samples to judge by (empty: split off)")
     known = measurables(values.task)
@@ -161,16 +164,19 @@ def _ask(values: Draft, output: Path) -> Draft:
 
 
 def _answered(values: Draft, output: Path, key: str, question: str, default: str = "") -> Draft:
+    from sartor.language import say
+
     while True:
-        changed = replace(values, **{key: typer.prompt(question, default=default)})
+        changed = replace(values, **{key: typer.prompt(say(question), default=default)})
         if _sound(changed, output):
             return changed
 
 
 def _asked_limit(values: Draft, output: Path, name: str, bound: str, unit: str) -> Draft:
+    from sartor.language import say
     from sartor.stages.requirement import read_value
 
-    sign = "at least" if bound == "min" else "at most"
+    sign = say("at least" if bound == "min" else "at most")
     while True:
         answer = typer.prompt(f"{name} {sign}{f' ({unit})' if unit else ''}", default="", show_default=False)
         if not answer.strip():
@@ -186,12 +192,13 @@ def _asked_limit(values: Draft, output: Path, name: str, bound: str, unit: str) 
 
 def _sound(values: Draft, output: Path) -> bool:
     """True when the draft reads as a requirement; otherwise its problems are shown."""
+    from sartor.language import say
     from sartor.stages.requirement import check
 
     folder = output.absolute().parent
     try:
         check(_moved(values, folder), folder)
     except RequirementError as error:
-        typer.echo("\n".join(f"  {problem}" for problem in error.problems), err=True)
+        typer.echo("\n".join(f"  {say(problem)}" for problem in error.problems), err=True)
         return False
     return True

@@ -23,14 +23,18 @@ def command(
         return
     from rich.table import Table
 
-    table = Table("in a requirement", "limits", "unit", "better", "what it is", box=None, pad_edge=False)
+    from sartor.language import say
+    from sartor.language.layout import labelled
+
+    table = Table(*map(say, ("in a requirement", "limits", "unit", "better", "what it is")), box=None, pad_edge=False)
     for row in rows:
         bounds = ", ".join(row["bounds"])
-        table.add_row(row["metric"], bounds, row["unit"] or "–", row["better"], row["title"])
+        table.add_row(row["metric"], bounds, row["unit"] or "–", say(row["better"]), say(row["title"]))
     out = console()
     out.print(table)
     name = rows[0]["metric"]
-    out.print(f"\nFor example   limits: {{{name}: {{{rows[0]['bounds'][0]}: {rows[0]['example']}}}}}")
+    out.print()
+    out.print(labelled("For example", f"limits: {{{name}: {{{rows[0]['bounds'][0]}: {rows[0]['example']}}}}}"))
 
 
 def _rows(task: str) -> list[dict[str, Any]]:

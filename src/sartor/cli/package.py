@@ -16,6 +16,7 @@ def command(
     """Check every byte of a package, say what it is, and write it as one file with --output."""
     from sartor.cli._console import EXIT_MET, print_json
     from sartor.errors import SartorError
+    from sartor.language import say
     from sartor.stages.package import facts, open_package, pack
 
     place = Path(package)
@@ -31,10 +32,10 @@ def command(
     if as_json:
         print_json(known)
         return EXIT_MET
-    print(f"{known['name']}: {known['task']}, {known['labels']} labels, {known['runtime']} {known['precision']}")
-    print(f"  {contents.package.files} files, {known['bytes']:,} bytes, every byte as it was made")
-    print(f"  digest {known['digest']}")
+    print(say(f"{known['name']}: {known['task']}, {known['labels']} labels, {known['runtime']} {known['precision']}"))
+    print(say(f"  {contents.package.files} files, {known['bytes']:,} bytes, every byte as it was made"))
+    print(f"  {say('digest')} {known['digest']}")
     if target is not None:
-        print(f"  written to {target}, {known['file_bytes']:,} bytes")
-    print(f"Next  sartor predict {target or place} INPUT...")
+        print(say(f"  written to {target}, {known['file_bytes']:,} bytes"))
+    print(f"{say('Next')}  sartor predict {target or place} INPUT...")
     return EXIT_MET

@@ -91,13 +91,15 @@ def _shown(name: str) -> str:
 
 
 def _words(result: dict[str, Any], width: int) -> list[str]:
+    from sartor.language import say
+
     if "error" in result:
-        reason = result["error"]
+        reason = say(result["error"])
         return [reason if result["input"] in reason else f"{result['shown']}: {reason}"]
     others = ", ".join(f"{one['label']} {one['confidence']:.3f}" for one in result.get("top", ())[1:])
     line = f"{result['shown']:<{width}}  {result['label']}  {result['confidence']:.3f}"
     lines = [f"{line}   ({others})" if others else line]
     if "explanation" in result:
-        lines.append(f"    {result['explanation']['sentence']}")
+        lines.append(f"    {say(result['explanation']['sentence'])}")
         lines += [f"    {cause['weight']:+.3f}  {cause['name']}" for cause in result["explanation"]["causes"]]
     return lines

@@ -30,6 +30,8 @@ def command(
     """Serve a package: a page to try it, POST /predict and /explain, and the Open Inference Protocol V2."""
     from sartor import registry
     from sartor.cli._console import EXIT_MET
+    from sartor.language import say
+    from sartor.language.layout import labelled
     from sartor.serve.server import serve
     from sartor.serve.settings import Settings
     from sartor.stages.package import facts, open_package
@@ -48,10 +50,10 @@ def command(
     contents = open_package(package)
     known, media = facts(contents), registry.get("tasks", contents.pipeline.task).media
     shown = f"[{host}]" if ":" in host else host
-    print(f"{known['name']}: {known['task']}, {known['labels']} labels, {known['runtime']} {known['precision']}")
-    print(f"  page       http://{shown}:{port}/")
-    print(f"  one input  curl {_SENT[media]} http://{shown}:{port}/predict (or /explain)")
-    print(f"  protocol   http://{shown}:{port}/v2/models/NAME/infer (Open Inference Protocol V2)")
-    print("  Ctrl-C stops it", flush=True)
+    print(say(f"{known['name']}: {known['task']}, {known['labels']} labels, {known['runtime']} {known['precision']}"))
+    print(labelled("  page", f"http://{shown}:{port}/", 13))
+    print(labelled("  one input", f"curl {_SENT[media]} http://{shown}:{port}/predict ({say('or')} /explain)", 13))
+    print(labelled("  protocol", f"http://{shown}:{port}/v2/models/NAME/infer (Open Inference Protocol V2)", 13))
+    print(say("  Ctrl-C stops it"), flush=True)
     serve(settings)
     return EXIT_MET

@@ -34,25 +34,23 @@ def command(
 
 
 def _lines(result: VerifyResult) -> list[str]:
+    from sartor.language import say
+    from sartor.language.layout import labelled
+    from sartor.report.words import aligned
+
     golden, same = result.golden, result.device_then == result.device_now
     open_ones = sum(check.outcome == "not re-measured" for check in result.limits)
     head = {"met": "HOLDS", "regression": "REGRESSION", "inconclusive": "INCONCLUSIVE"}[result.status]
-    lines = [f"{head}{f'   but {open_ones} of {len(result.limits)} limits were not re-measured' if open_ones else ''}"]
-    lines.append("  integrity   every byte is as the manifest says")
-    lines.append(
-        f"  golden      {golden.matched} of {golden.total} pairs, largest difference {golden.worst:.2g} "
-        f"(allowed {golden.tolerance:g})"
-    )
-    lines += [f"              {sentence}" for sentence in golden.mismatches[:5]]
+    but = f"   {say(f'but {open_ones} of {len(result.limits)} limits were not re-measured')}" if open_ones else ""
+    lines = [f"{say(head)}{but}", labelled("  integrity", "every byte is as the manifest says")]
+    pairs = f"{golden.matched} of {golden.total} pairs, largest difference {golden.worst:.2g} "
+    lines.append(labelled("  golden", f"{pairs}(allowed {golden.tolerance:g})"))
+    lines += [labelled("", sentence) for sentence in golden.mismatches[:5]]
     rows = [("limit", "then", "now", ""), *(_row(check) for check in result.limits)]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines += [
-        "  " + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines += aligned([[say(cell) for cell in row] for row in rows])
     here = f"the same kind of device as then ({result.device_name_now})"
     other = f"another device: {result.device_name_now}; the evidence is from {result.device_name_then}"
-    lines.append(f"  {here if same else other}")
-    lines += [f"  {sentence}" for sentence in (result.data, *result.notes)]
+    lines += [f"  {say(sentence)}" for sentence in (here if same else other, result.data, *result.notes)]
     return lines
 
 

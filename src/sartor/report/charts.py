@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from sartor.language import say
+from sartor.language.layout import width
 from sartor.metrics import Metric
 from sartor.report.figures import duration, plain
 from sartor.types import Epoch, Insight, Step
@@ -71,11 +72,6 @@ def confusion(insight: Insight, labels: Sequence[str]) -> Confusion | None:
     pairs = tuple(wrong[: 8 if wrong and wrong[0][2] > 1 else 5])
     room = 16 + round(5.6 * min(12, max(width(name) for name in names)))
     return Confusion(names, tuple(cells), pairs, len(labels) - len(kept), room)
-
-
-def width(text: str) -> int:
-    """Columns a text takes in a font of equal widths: wide letters count two."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 # ---------------------------------------------------------------------------------------------- training curves
@@ -226,8 +222,8 @@ def _block(step: Step, whole: float, fixed: float = 0.0) -> str:
 
 def _lane_words(items: Sequence[Step]) -> str:
     fresh = [step for step in items if not step.reused]
-    words = [f"{len(fresh)} done"] if fresh else []
+    words = [say("{count} done", count=len(fresh))] if fresh else []
     trouble = sum(step.outcome != "done" for step in fresh)
-    words += [f"{trouble} of them refused or failed"] if trouble else []
+    words += [say("{count} of them refused or failed", count=trouble)] if trouble else []
     reused = len(items) - len(fresh)
-    return ", ".join(words + ([f"{reused} reused"] if reused else []))
+    return say(", ").join(words + ([say("{count} reused", count=reused)] if reused else []))

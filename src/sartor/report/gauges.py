@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sartor.language import say
 from sartor.metrics import Metric
 from sartor.report.figures import bound, interval, number, plain, quantity, unit
 from sartor.report.words import metric_of, outcome, provenance
@@ -55,22 +56,22 @@ def gauge(verdict: Verdict, metrics: Mapping[str, Metric], touched: int) -> Gaug
         low, high = place(measurement.low), place(measurement.high)
         band = (low, round(max(high - low, 0.4), 2))
     between = interval(metric, measurement) if measurement else ""
-    source = provenance(metric, measurement, touched).strip("()").removeprefix(between).strip(", ")
+    source = provenance(metric, measurement, touched).strip("()").removeprefix(between).strip(", ，")
     return Gauge(
-        title=metric.title,
-        value=quantity(metric, measurement.value) if measurement else "unknown",
+        title=say(metric.title),
+        value=quantity(metric, measurement.value) if measurement else say("unknown"),
         interval=between,
         source=source,
         bound=bound(metric, limit),
         outcome=verdict.outcome if measurement else "unknown",
         words=outcome(verdict),
-        margin=_margin(verdict, metric),
+        margin=say(_margin(verdict, metric)),
         limit_at=at,
         forbidden=(0.0, at) if limit.bound == "min" else (at, round(100 - at, 2)),
         band=band,
         mark=place(measurement.value) if measurement else None,
         ticks=tuple(_ticks(start, end, place)),
-        sentence=verdict.sentence,
+        sentence=say(verdict.sentence),
     )
 
 

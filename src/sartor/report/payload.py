@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import Any
 
 from sartor.codec import canonical_json, to_plain
+from sartor.language.pages import said_by, strings
 from sartor.metrics import Metric
 from sartor.report.figures import unit
 from sartor.report.kinds import KINDS, table
@@ -15,6 +16,8 @@ from sartor.stages.decide import CODES, MOST_FINALISTS
 from sartor.stages.decide.choose import RESOLUTION, TIE_BREAKERS
 from sartor.stages.decide.fates import DEFAULT_MAX_DROP, MISS_CODES, NOISE_FLOOR
 from sartor.types import Measurement, Record, RunFile
+
+OUTCOMES = ("met", "missed", "inconclusive")
 
 
 class _Table:
@@ -32,8 +35,8 @@ class _Table:
         return self._places[key]
 
 
-def payload(run: RunFile) -> str:
-    """The run as JSON that may stand inside a ``<script>`` element."""
+def payload(run: RunFile, script: str = "") -> str:
+    """The run as JSON that may stand inside a ``<script>`` element, with what ``script`` says of it in words."""
     tables = {name: _Table() for name in ("metrics", "artifacts", "devices", "conditions")}
     primary = next((metric.name for metric in run.metrics if metric.kind == "quality"), "")
     for metric in run.metrics:
@@ -65,6 +68,7 @@ def payload(run: RunFile) -> str:
             [s.action, s.subject, round(s.started, 3), round(s.seconds, 3), s.reused, s.outcome] for s in run.steps
         ],
         "units": {metric.name: unit(metric) for metric in _every_metric(run)},
+        "strings": strings(_said(run) | said_by(script)),
         **{name: table.rows for name, table in tables.items()},
     }
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -106,6 +110,15 @@ def _normal_quantiles(run: RunFile) -> dict[str, float]:
     """Confidence to the two-sided quantile of the normal distribution, as ``decide`` computes it."""
     levels = {item.confidence for record in run.records for item in record.measurements}
     return {repr(level): NormalDist().inv_cdf(0.5 + level / 2) for level in sorted(levels)}
+
+
+def _said(run: RunFile) -> set[str]:
+    """Words of the run itself that the page shows."""
+    titles = {metric.title for metric in _every_metric(run)}
+    items = [item for record in run.records for item in record.measurements]
+    steps = {word for step in run.steps for word in (step.action, step.outcome)}
+    words = {word for item in items for word in (item.basis, item.split)}
+    return {word for word in titles | steps | words if word} | {*OUTCOMES, *KINDS.values(), *CODES.values()}
 
 
 def _every_metric(run: RunFile) -> list[Metric]:

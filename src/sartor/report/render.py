@@ -13,6 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sartor.codec import canonical_json
+from sartor.language import language as readers_language
+from sartor.language import say, speaking
+from sartor.language.layout import width
 from sartor.metrics import Metric, index
 from sartor.report import charts, figures, looks, words
 from sartor.report.gauges import gauges
@@ -28,11 +31,12 @@ PRECISIONS = ("fp32", "bf16", "int8")
 STATUS_WORDS: Mapping[str, str] = {"met": "Met", "infeasible": "Infeasible", "inconclusive": "Inconclusive"}
 
 
-def render(run: RunFile) -> str:
+def render(run: RunFile, language: str | None = None) -> str:
     """The report of a run as one HTML page.
 
     Args:
         run: what ``decision.json`` holds.
+        language: of the page, ``en`` or ``zh``; the reader's where None.
 
     Returns:
         A complete document. A content security policy in it forbids every request and every script but its own.
@@ -40,10 +44,18 @@ def render(run: RunFile) -> str:
     Example:
         >>> Path("report.html").write_text(render(run), encoding="utf-8")
     """
-    script = "\n".join(_text(name) for name in SCRIPTS)
+    script = _script()
     policy = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = _environment().get_template("page.html.jinja")
-    return page.render(**_view(run), style=Markup(_text("style.css")), script=Markup(script), policy=policy)  # noqa: S704
+    with speaking(language or readers_language()):
+        return page.render(
+            **_view(run),
+            language=readers_language(),
+            T=say,
+            style=Markup(_text("style.css")),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            policy=policy,
+        )
 
 
 @cache
@@ -57,6 +69,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "shown": words.shown,
+        "say": say,
         "plain": figures.plain,
         "quantity": lambda value, metric: figures.quantity(metric, value),
         "duration": figures.duration,
@@ -69,6 +82,11 @@ def _environment() -> Environment:
     }
     environment.tests["wide"] = looks.is_wide
     return environment
+
+
+@cache
+def _script() -> str:
+    return "\n".join(_text(name) for name in SCRIPTS)
 
 
 @cache
@@ -105,14 +123,18 @@ def _view(run: RunFile) -> dict[str, Any]:
     return {
         "run": run,
         "decision": decision,
-        "status": STATUS_WORDS[decision.status],
+        "status": say(STATUS_WORDS[decision.status]),
         "asked": words.limits_sentence(run),
         "target": words.asked_of(run.requirement),
         "spent": words.run_seconds(run),
         "subject": subject,
         "gauges": gauges(_verdicts(run, subject), metrics, words.test_uses(run)),
         "relaxations": [
-            (" and ".join(words.change_words(run.requirement, metrics, item.changes)), item.candidate, item.changes)
+            (
+                say(" and ").join(words.change_words(run.requirement, metrics, item.changes)),
+                item.candidate,
+                item.changes,
+            )
             for item in (decision.certificate.relaxations if decision.certificate else ())
         ],
         "rows": _rows(run, primary),
@@ -124,7 +146,7 @@ def _view(run: RunFile) -> dict[str, Any]:
         "drawings": looks.drawings(insight),
         "asked_for": words.answers_of(run.card),
         "confusion": charts.confusion(insight, run.card.labels) if insight else None,
-        "name_width": f"{min(16, max((charts.width(label) for label in run.card.labels), default=1)) + 1}ch",
+        "name_width": f"{min(16, max((width(label) for label in run.card.labels), default=1)) + 1}ch",
         "classes": sorted(insight.per_class.items(), key=lambda item: item[1]) if insight else [],
         "parts": _parts(insight),
         "curves": charts.curves(run.curves, primary, network, floor) if primary else None,
@@ -132,7 +154,7 @@ def _view(run: RunFile) -> dict[str, Any]:
         "splits": [(name, run.card.splits[name]) for name in words.in_order(run.card.splits, words.SPLITS)],
         "facts": _facts(run),
         "balance": _balance(run),
-        "payload": Markup(payload(run)),  # noqa: S704
+        "payload": Markup(payload(run, _script())),  # noqa: S704
         "canonical": canonical_json,
     }
 
@@ -188,7 +210,7 @@ def _rows(run: RunFile, primary: Metric | None) -> list[dict[str, Any]]:
             {
                 "id": record.candidate.id,
                 "code": code,
-                "detail": fate.detail if fate else "no fate was recorded",
+                "detail": say(fate.detail if fate else "no fate was recorded"),
                 "front": bool(fate and fate.on_front),
                 "numbers": [_number(record, name) for name in columns],
             }
@@ -221,16 +243,16 @@ def _facts(run: RunFile) -> dict[str, str]:
         "Name": device.name,
         "Cores": f"{device.cores}",
         "Memory": figures.file_size(device.memory_bytes),
-        "Compute": f"{', '.join(rates)} Top/s" if rates else "not probed",
+        "Compute": f"{', '.join(rates)} Top/s" if rates else say("not probed"),
         "Bandwidth": f"{device.bandwidth_bytes_per_s / 1e9:.3g} GB/s",
         "Instructions": ", ".join(device.instruction_sets),
         "Accelerators": ", ".join(device.accelerators),
         "Runtimes": ", ".join(f"{name} {version}" for name, version in device.runtimes.items()),
         "Probed": device.probed_at,
-        "Basis": device.basis,
+        "Basis": say(device.basis),
         "Id": device.id[:12],
     }
-    return {name: value for name, value in facts.items() if value}
+    return {say(name): value for name, value in facts.items() if value}
 
 
 def _balance(run: RunFile) -> list[tuple[str, int, float]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from sartor.errors import SartorError, nearest
+from sartor.language import say
+from sartor.language.layout import labelled, padded, width, wrapped
 from sartor.metrics import Metric, index
 from sartor.report.figures import bound, duration, interval, plain, quantity
 from sartor.types import DataCard, Decision, Fate, Measurement, Record, Requirement, RunFile, Verdict
@@ -19,11 +20,12 @@ HEADINGS: Mapping[str, str] = {"met": "MET", "infeasible": "INFEASIBLE", "inconc
 def verdict_lines(run: RunFile) -> list[str]:
     """The answer first: verdict, the limits with their intervals, and why this one or what would do instead."""
     decision = run.decision
-    head = f"{HEADINGS[decision.status]}   {shown(decision.chosen)}" if decision.chosen else HEADINGS[decision.status]
+    heading = say(HEADINGS[decision.status])
+    head = f"{heading}   {shown(decision.chosen)}" if decision.chosen else heading
     spent = run_seconds(run)
-    lines = [f"{head}   run {duration(spent)}" if spent else head]
+    lines = [f"{head}   {say('run')} {duration(spent)}" if spent else head]
     if not decision.chosen or decision.status != "met":
-        lines.append(f"  {decision.sentence}")
+        lines.append(f"  {say(decision.sentence)}")
     lines += limit_lines(run, decision.verdicts)
     if decision.status == "infeasible":
         lines += certificate_lines(run)
@@ -39,10 +41,10 @@ def limit_lines(run: RunFile, verdicts: Sequence[Verdict]) -> list[str]:
     for verdict in verdicts:
         metric = metric_of(metrics, verdict.limit.metric)
         measurement = verdict.measurement
-        value = quantity(metric, measurement.value) if measurement else "unknown"
+        value = quantity(metric, measurement.value) if measurement else say("unknown")
         rows.append(
             (
-                metric.title,
+                say(metric.title),
                 value,
                 provenance(metric, measurement, touched),
                 bound(metric, verdict.limit),
@@ -64,19 +66,19 @@ def certificate_lines(run: RunFile) -> list[str]:
         limit, best = limits.get(key), certificate.best.get(key)
         name = limit.metric if limit else key
         metric = best.metric if best else metric_of(metrics, name)
-        asked = f"{metric.title} {bound(metric, limit)}" if limit else key
+        asked = f"{say(metric.title)} {bound(metric, limit)}" if limit else key
         reached = f"best reached {with_interval(metric, best)}, {best.basis}" if best else "nothing reached it"
-        rows.append(("binding limit", asked, reached))
-    lines = aligned(rows) or [f"  {certificate.sentence}"]
+        rows.append((say("binding limit"), asked, say(reached)))
+    lines = aligned(rows) or [f"  {say(certificate.sentence)}"]
     if certificate.relaxations:
-        lines.append("  would do, each from a measured candidate")
+        lines.append(f"  {say('would do, each from a measured candidate')}")
         changes = [
-            (" and ".join(change_words(run.requirement, metrics, item.changes)), f"→ {shown(item.candidate)}")
+            (say(" and ").join(change_words(run.requirement, metrics, item.changes)), f"→ {shown(item.candidate)}")
             for item in certificate.relaxations
         ]
         lines += ["  " + line for line in aligned(changes)]
     else:
-        lines.append("  no measured candidate shows a relaxation that would do")
+        lines.append(f"  {say('no measured candidate shows a relaxation that would do')}")
     return lines
 
 
@@ -96,20 +98,22 @@ def decision_lines(run: RunFile, place: str) -> list[str]:
 def requirement_lines(run: RunFile) -> list[str]:
     """What was asked, of which data and which machine."""
     requirement, card, device = run.requirement, run.card, run.device
-    counts = ", ".join(f"{card.splits[name].samples:,} {name}" for name in in_order(card.splits, SPLITS))
+    counts = say(", ").join(f"{card.splits[name].samples:,} {say(name)}" for name in in_order(card.splits, SPLITS))
     problems = sum(problem.count for problem in card.problems)
+    asked = say(", ").join((requirement.task, answers_of(card), asked_of(requirement)))
+    found = say(f"{problems:,} samples with problems" if problems else "no problems found")
     return [
-        f"Requirement   {requirement.task}, {answers_of(card)}, {asked_of(requirement)}",
-        f"              {limits_sentence(run)}",
-        f"Data          {counts}" + (f" · {problems:,} samples with problems" if problems else " · no problems found"),
-        f"Machine       {device.name} · {device.cores} cores · {device.basis}",
+        labelled("Requirement", asked),
+        labelled("", limits_sentence(run)),
+        labelled("Data", f"{counts} · {found}"),
+        labelled("Machine", f"{device.name} · {say(f'{device.cores} cores')} · {say(device.basis)}"),
     ]
 
 
 def answers_of(card: DataCard) -> str:
     """What there is to answer with: ``10 classes``; the task may have another word for them, or answer a number."""
     noun = str(card.facts.get("labels_are", "classes"))
-    return f"{len(card.labels):,} {noun}" if card.labels else "a number"
+    return say(f"{len(card.labels):,} {noun}" if card.labels else "a number")
 
 
 def in_order(names: Iterable[str], order: Sequence[str]) -> list[str]:
@@ -123,7 +127,7 @@ def asked_of(requirement: Requirement) -> str:
     target = requirement.target
     threads = f"{target.threads} thread{'s' if target.threads != 1 else ''}"
     place = "this machine" if target.device == "local" else target.device
-    return f"on {place} with {threads}" + (f", batch {target.batch}" if target.batch != 1 else "")
+    return say(f"on {place} with {threads}" + (f", batch {target.batch}" if target.batch != 1 else ""))
 
 
 def limits_sentence(run: RunFile) -> str:
@@ -132,21 +136,22 @@ def limits_sentence(run: RunFile) -> str:
     parts = []
     for limit in run.requirement.limits:
         metric = metric_of(metrics, limit.metric)
-        parts.append(f"{metric.title} {bound(metric, limit)}")
-    return " · ".join(parts) or "no limits: the best by the objectives"
+        parts.append(f"{say(metric.title)} {bound(metric, limit)}")
+    return " · ".join(parts) or say("no limits: the best by the objectives")
 
 
 def reason_lines(decision: Decision) -> list[str]:
     """One line per reason code: how many candidates, and one of them with its sentence."""
     others = [fate for fate in decision.fates if fate.candidate != decision.chosen]
     if not others:
-        return ["Not chosen    there was no other candidate"]
+        return [labelled("Not chosen", "there was no other candidate")]
     counts = Counter(fate.code for fate in others)
     rows = []
     for code, count in counts.most_common():
         example = next(fate for fate in others if fate.code == code)
-        rows.append((f"{count:>4}", code, f"e.g. {shown(example.candidate)}: {example.detail}"))
-    return [f"Not chosen    {len(others)} candidate{'s' if len(others) != 1 else ''}, by reason", *aligned(rows)]
+        rows.append((f"{count:>4}", code, f"{say('e.g.')} {shown(example.candidate)}{say(': ')}{say(example.detail)}"))
+    heading = labelled("Not chosen", f"{len(others)} candidate{'s' if len(others) != 1 else ''}, by reason")
+    return [heading, *aligned(rows)]
 
 
 def next_lines(run: RunFile, place: str) -> list[str]:
@@ -158,7 +163,7 @@ def next_lines(run: RunFile, place: str) -> list[str]:
         lines.append(f"sartor explain {place} {other}")
     if run.requirement.limits:
         limit = run.requirement.limits[0]
-        lines.append(f"sartor explain {place} {limit.key}={plain(limit.value)}     another limit, at once")
+        lines.append(f"sartor explain {place} {limit.key}={plain(limit.value)}     {say('another limit, at once')}")
     if run.package:
         lines += [f"sartor {verb} {place}/{run.package}{more}" for verb, more in (("predict", " IMAGE"), ("serve", ""))]
     return _labelled("Next", lines, wrap=False)
@@ -173,20 +178,21 @@ def candidate_lines(run: RunFile, candidate: str) -> list[str]:
     record, fate = find(run, candidate)
     name = record.candidate.id
     if fate is None:
-        lines = [f"{shown(name)} has no fate in this decision"]
+        lines = [say(f"{shown(name)} has no fate in this decision")]
     elif name == run.decision.chosen:
-        lines = [f"{shown(name)} was chosen", f"  {fate.detail}"]
+        lines = [say(f"{shown(name)} was chosen"), f"  {say(fate.detail)}"]
     else:
-        lines = [f"{shown(name)} was not chosen: {fate.code}", f"  {fate.detail}"]
-    lines += [f"  refused {refusal.code}: {refusal.detail}" for refusal in record.refusals]
+        lines = [say(f"{shown(name)} was not chosen: {fate.code}"), f"  {say(fate.detail)}"]
+    lines += [f"  {say('refused')} {refusal.code}{say(': ')}{say(refusal.detail)}" for refusal in record.refusals]
     if fate and fate.verdicts:
-        lines += ["", "Limits", *limit_lines(run, fate.verdicts)]
-    lines += ["", "Numbers", *_number_lines(run, record)]
+        lines += ["", say("Limits"), *limit_lines(run, fate.verdicts)]
+    lines += ["", say("Numbers"), *_number_lines(run, record)]
     if fate and fate.on_front:
-        lines.append("  on the Pareto front: nothing is better in one number without being worse in another")
+        front = "on the Pareto front: nothing is better in one number without being worse in another"
+        lines.append(f"  {say(front)}")
     if record.artifact:
         made = f", made by {record.artifact.made_by}" if record.artifact.made_by else ""
-        lines += ["", f"Artifact      {record.artifact.sha256[:12]} ({record.artifact.format}){made}"]
+        lines += ["", labelled("Artifact", f"{record.artifact.sha256[:12]} ({record.artifact.format}){made}")]
     return lines
 
 
@@ -222,12 +228,15 @@ def change_lines(run: RunFile, requirement: Requirement, decision: Decision) -> 
         if before == after:
             continue
         metric = metric_of(metrics, (after or before).metric)  # type: ignore[union-attr]
-        was = bound(metric, before) if before else "no limit"
-        now = bound(metric, after) if after else "no limit"
-        rows.append((metric.title, f"{was}  →  {now}"))
-    lines = ["With other limits (decided again from the recorded evidence, nothing was computed)", *aligned(rows)]
+        was = bound(metric, before) if before else say("no limit")
+        now = bound(metric, after) if after else say("no limit")
+        rows.append((say(metric.title), f"{was}  →  {now}"))
+    lines = [
+        say("With other limits (decided again from the recorded evidence, nothing was computed)"),
+        *aligned(rows),
+    ]
     was, now = _answer(run.decision), _answer(decision)
-    lines.append(f"  same answer: {now}" if was == now else f"  {was}  →  {now}")
+    lines.append(f"  {say('same answer')}{say(': ')}{now}" if was == now else f"  {was}  →  {now}")
     return lines
 
 
@@ -242,7 +251,7 @@ def change_words(requirement: Requirement, metrics: Mapping[str, Metric], change
         else:
             metric = metric_of(metrics, limit.metric)
             sign = bound(metric, limit).split(" ")[0]
-            words.append(f"{metric.title} {sign} {quantity(metric, value)}")
+            words.append(f"{say(metric.title)} {sign} {quantity(metric, value)}")
     return words
 
 
@@ -254,8 +263,8 @@ def shown(candidate: str) -> str:
 def outcome(verdict: Verdict) -> str:
     """``met``, ``missed`` or ``inconclusive``; says when it does not rest on the shipping artifact."""
     if verdict.measurement is None:
-        return "not known"
-    return verdict.outcome if verdict.final else f"{verdict.outcome}, not final"
+        return say("not known")
+    return say(verdict.outcome if verdict.final else f"{verdict.outcome}, not final")
 
 
 def provenance(metric: Metric, measurement: Measurement | None, touched: int = 0) -> str:
@@ -275,7 +284,7 @@ def provenance(metric: Metric, measurement: Measurement | None, touched: int = 0
         parts.append("untrained weights")
     if measurement.noisy:
         parts.append("noisy machine")
-    text = ", ".join(part for part in parts if part)
+    text = say(", ").join(say(part) for part in parts if part)
     return f"({text})" if text else ""
 
 
@@ -304,9 +313,9 @@ def aligned(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     """Rows as lines with columns of equal width, three spaces apart."""
     if not rows:
         return []
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [max(width(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
-        indent + "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        indent + "   ".join(padded(cell, room) for cell, room in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
 
 
@@ -315,13 +324,13 @@ def _number_lines(run: RunFile, record: Record) -> list[str]:
     rows = []
     for item in record.measurements:
         theirs = parent and _same(parent.measurements, item)
-        beside = f"parent {with_interval(item.metric, theirs)}" if theirs else ""
-        evidence = f"artifact {item.artifact[:8]}" if item.artifact else ""
+        beside = f"{say('parent')} {with_interval(item.metric, theirs)}" if theirs else ""
+        evidence = f"{say('artifact')} {item.artifact[:8]}" if item.artifact else ""
         rows.append(
-            (item.metric.title, quantity(item.metric, item.value), provenance(item.metric, item), beside, evidence)
+            (say(item.metric.title), quantity(item.metric, item.value), provenance(item.metric, item), beside, evidence)
         )
-    lines = aligned(rows) or ["  nothing was measured or estimated"]
-    return [*lines, f"  parent: {shown(record.parent)}"] if record.parent else lines
+    lines = aligned(rows) or [f"  {say('nothing was measured or estimated')}"]
+    return [*lines, f"  {say('parent')}{say(': ')}{shown(record.parent)}"] if record.parent else lines
 
 
 def _same(measurements: Iterable[Measurement], like: Measurement) -> Measurement | None:
@@ -332,13 +341,13 @@ def _same(measurements: Iterable[Measurement], like: Measurement) -> Measurement
 
 def _answer(decision: Decision) -> str:
     if decision.status == "met":
-        return f"MET {shown(decision.chosen)}"
+        return f"{say(HEADINGS['met'])} {shown(decision.chosen)}"
     if decision.next:
-        return f"{HEADINGS[decision.status]}, {shown(decision.next)} would need final evidence"
-    return HEADINGS[decision.status]
+        return say(f"{HEADINGS[decision.status]}, {shown(decision.next)} would need final evidence")
+    return say(HEADINGS[decision.status])
 
 
 def _labelled(label: str, lines: Sequence[str], *, wrap: bool = True) -> list[str]:
     """Lines behind a label in the first column of 14 characters; prose is wrapped, what can be typed is not."""
-    pieces = [piece for line in lines for piece in (textwrap.wrap(line, WIDTH - 14) if wrap else [line])]
-    return [f"{label if not row else '':<14}{piece}" for row, piece in enumerate(pieces)]
+    pieces = [piece for line in lines for piece in (wrapped(say(line), WIDTH - 14) if wrap else [line])]
+    return [padded("" if row else say(label), 14) + piece for row, piece in enumerate(pieces)]

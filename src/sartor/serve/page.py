@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 from sartor import registry
-from sartor.language import ENGLISH, LANGUAGES, sentences
+from sartor.language import ENGLISH, LANGUAGES
+from sartor.language.pages import said_by, strings
 from sartor.pipeline import PARTS
 
 POLICY = (
@@ -18,7 +17,6 @@ POLICY = (
 )
 _FILE = Path(__file__).with_name("page.html")
 _PLACE = "{/* strings */}"
-_SAID = re.compile(r'data-say="([^"]+)"|\bT\("([^"]+)"')
 
 
 @cache
@@ -26,17 +24,8 @@ def page() -> str:
     """The page with the sentences it says in other languages than English."""
     text = _FILE.read_text(encoding="utf-8")
     said = said_by(text) | set(PARTS) | {registry.get("tasks", name).title for name in registry.names("tasks")}
-    strings = {code: _known(sentences(code), said) for code in LANGUAGES if code != ENGLISH}
-    return text.replace(_PLACE, json.dumps(strings, ensure_ascii=False).replace("<", "\\u003c"))
-
-
-def said_by(text: str) -> set[str]:
-    """The English sentences of a page."""
-    return {attribute or call for attribute, call in _SAID.findall(text)}
-
-
-def _known(catalogue: Mapping[str, str], wanted: Iterable[str]) -> dict[str, str]:
-    return {sentence: catalogue[sentence] for sentence in sorted(wanted) if sentence in catalogue}
+    known = {code: strings(said, code) for code in LANGUAGES if code != ENGLISH}
+    return text.replace(_PLACE, json.dumps(known, ensure_ascii=False).replace("<", "\\u003c"))
 
 
 def reader_language(accepted: str) -> str:

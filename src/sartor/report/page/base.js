@@ -25,6 +25,9 @@ const run = (() => {
   };
 })();
 
+// A sentence in the reader's language; what differs from time to time is filled in.
+const T = (text, values = {}) => (run.strings[text] || text).replace(/\{([a-z_]+)\}/g, (whole, name) => values[name] ?? whole);
+
 const $ = (id) => document.getElementById(id);
 
 function element(tag, attributes = {}, ...children) {
@@ -56,11 +59,11 @@ function interval(m) {
 function provenance(m) {
   const parts = [interval(m)];
   if (m.n > 1) parts.push(`n=${m.n.toLocaleString("en-US")}`);
-  if (m.split) parts.push(m.split);
-  if (m.basis !== "measured") parts.push(m.basis);
-  else if (!m.trained) parts.push("untrained weights");
-  if (m.noisy) parts.push("noisy machine");
-  return parts.filter(Boolean).join(", ");
+  if (m.split) parts.push(T(m.split));
+  if (m.basis !== "measured") parts.push(T(m.basis));
+  else if (!m.trained) parts.push(T("untrained weights"));
+  if (m.noisy) parts.push(T("noisy machine"));
+  return parts.filter(Boolean).join(T(", "));
 }
 const shown = (id) => id.split("/").join(" · ");
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

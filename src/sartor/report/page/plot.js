@@ -141,11 +141,11 @@ const plot = (() => {
     g.append(element("line", { x1: box.left, x2: box.right, y1: floor, y2: floor, class: "axis" }));
     if (box.unknown) {
       g.append(element("line", { x1: box.left, x2: box.right, y1: box.bottom + 12, y2: box.bottom + 12, class: "grid" }));
-      ["not", "trained"].forEach((word, line) => g.append(element("text", { x: box.left - 6, y: floor - box.strip / 2 - 1 + 12 * line, "text-anchor": "end", class: "faint" }, word)));
+      [T("not"), T("trained")].forEach((word, line) => g.append(element("text", { x: box.left - 6, y: floor - box.strip / 2 - 1 + 12 * line, "text-anchor": "end", class: "faint" }, word)));
     }
-    const title = `${box.metric.title}${unitOf(box.metric) ? "," + unitOf(box.metric).replace(/^(?! )/, " ") : ""}, ${box.metric.direction === "lower" ? "← better" : "better →"}`;
+    const title = `${T(box.metric.title)}${unitOf(box.metric) ? "," + unitOf(box.metric).replace(/^(?! )/, " ") : ""}, ${box.metric.direction === "lower" ? T("← better") : T("better →")}`;
     g.append(element("text", { x: box.right, y: box.height - 6, "text-anchor": "end", class: "title" }, title));
-    g.append(element("text", { x: box.left + 6, y: box.top + 8, class: "title" }, `↑ ${quality.title}`));
+    g.append(element("text", { x: box.left + 6, y: box.top + 8, class: "title" }, `↑ ${T(quality.title)}`));
     svg.append(g);
   }
   function drawLimit(limit, x, y, box) {
@@ -193,12 +193,12 @@ const plot = (() => {
     const items = Object.keys(run.kinds).filter((kind) => present.has(kind)).map((kind) => {
       const mark = element("svg", { viewBox: "-9 -9 18 18", width: 16, height: 16, "aria-hidden": "true" });
       mark.append(element("path", { class: `point ${kind}`, d: SHAPES[kind](5.5) }));
-      return element("li", {}, mark, `${run.kinds[kind]} `, element("b", {}, String(present.get(kind))));
+      return element("li", {}, mark, `${T(run.kinds[kind])} `, element("b", {}, String(present.get(kind))));
     });
     if (points.some((p) => !p.solid)) {
       const mark = element("svg", { viewBox: "-9 -9 18 18", width: 16, height: 16, "aria-hidden": "true" });
       mark.append(element("path", { class: "point stopped hollow", d: SHAPES.meets(5.5) }));
-      items.push(element("li", {}, mark, "hollow: estimated or not trained"));
+      items.push(element("li", {}, mark, T("hollow: estimated or not trained")));
     }
     $("legend").replaceChildren(...items);
   }
@@ -227,16 +227,16 @@ const plot = (() => {
   }
   function describe(p) {
     const fate = state.decision.fates.get(p.candidate.id);
-    const lines = [element("strong", {}, shown(p.candidate.id)), element("p", { class: `kind ${p.kind}` }, run.kinds[p.kind])];
-    const reason = state.changed ? run.rules.codes[p.code] || p.code : reasonOf(p.candidate.id) || p.code;
+    const lines = [element("strong", {}, shown(p.candidate.id)), element("p", { class: `kind ${p.kind}` }, T(run.kinds[p.kind]))];
+    const reason = state.changed ? T(run.rules.codes[p.code] || p.code) : reasonOf(p.candidate.id) || p.code;
     lines.push(element("p", {}, reason));
     const table = element("table");
     const limited = new Map(fate.verdicts.map((v) => [v.limit.metric, v]));
     const names = [...new Set([run.primary, view.x, "size_mb", ...limited.keys()])];
     for (const name of names) {
       const m = decide.known(p.candidate, name), metric = run.metric(name), verdict = limited.get(name);
-      table.append(element("tr", {}, element("th", { scope: "row" }, metric.title), element("td", {}, m ? quantity(metric, m.value) : "unknown"),
-        element("td", { class: "faint" }, m ? provenance(m) : ""), element("td", { class: verdict ? verdict.outcome : "" }, verdict ? verdict.outcome : "")));
+      table.append(element("tr", {}, element("th", { scope: "row" }, T(metric.title)), element("td", {}, m ? quantity(metric, m.value) : T("unknown")),
+        element("td", { class: "faint" }, m ? provenance(m) : ""), element("td", { class: verdict ? verdict.outcome : "" }, verdict ? T(verdict.outcome) : "")));
     }
     return [...lines, table];
   }
@@ -280,7 +280,7 @@ const plot = (() => {
   const chooser = $("x-metric");
   const costs = run.metrics.filter((m) => m.kind === "cost" && run.candidates.some((c) => (decide.known(c, m.name)?.value ?? 0) > 0));
   if (!costs.some((m) => m.name === view.x)) view.x = costs[0]?.name ?? view.x;
-  chooser.append(...costs.map((m) => element("option", { value: m.name, ...(m.name === view.x ? { selected: "" } : {}) }, m.title)));
+  chooser.append(...costs.map((m) => element("option", { value: m.name, ...(m.name === view.x ? { selected: "" } : {}) }, T(m.title))));
   chooser.addEventListener("change", () => { view.x = chooser.value; draw(); });
   const spread = $("y-scale");
   spread.parentElement.hidden = !view.halving;

@@ -35,7 +35,7 @@
         row.hidden = !fits;
         left += fits;
       }
-      $("fates-count").textContent = `${left} shown`;
+      $("fates-count").textContent = T("{count} shown", { count: left });
     };
     codes.addEventListener("change", apply);
     words.addEventListener("input", apply);
@@ -54,14 +54,14 @@
       const cell = (text, attributes = {}) => element("td", attributes, text);
       const conditions = Object.entries(m.conditions);
       const more = conditions.length
-        ? element("td", {}, element("details", {}, element("summary", {}, conditions.slice(0, 2).map(([k, v]) => `${k} ${written(v)}`).join(", ") || "conditions"),
+        ? element("td", {}, element("details", {}, element("summary", {}, conditions.slice(0, 2).map(([k, v]) => `${k} ${written(v)}`).join(", ") || T("conditions")),
           element("dl", {}, ...conditions.flatMap(([k, v]) => [element("dt", {}, k), element("dd", {}, written(v))]))))
         : cell("");
-      return element("tr", { class: m.basis }, element("th", { scope: "row" }, capital(m.metric.title)),
+      return element("tr", { class: m.basis }, element("th", { scope: "row" }, capital(T(m.metric.title))),
         cell(quantity(m.metric, m.value), { class: "number" }), cell(interval(m), { class: "number" }), cell(m.n ? m.n.toLocaleString("en-US") : "", { class: "number" }),
-        cell(m.basis + (m.trained || m.basis !== "measured" ? "" : ", untrained") + (m.noisy ? ", noisy" : "")), cell(m.split), cell(short(m.artifact), { class: "hash", title: m.artifact }), more);
+        cell([T(m.basis), m.trained || m.basis !== "measured" ? "" : T("untrained"), m.noisy ? T("noisy") : ""].filter(Boolean).join(T(", "))), cell(T(m.split)), cell(short(m.artifact), { class: "hash", title: m.artifact }), more);
     });
-    body.replaceChildren(...(rows.length ? rows : [element("tr", {}, element("td", { colspan: 8 }, "Nothing was measured or estimated."))]));
+    body.replaceChildren(...(rows.length ? rows : [element("tr", {}, element("td", { colspan: 8 }, T("Nothing was measured or estimated.")))]));
   }
   const written = (value) => {
     if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(4)));
@@ -80,7 +80,7 @@
   log?.closest("details").addEventListener("toggle", () => {
     if (log.tBodies[0].rows.length) return;
     log.tBodies[0].append(...run.steps.map(([action, subject, started, seconds, reused, outcome]) =>
-      element("tr", {}, element("td", { class: "number" }, grouped(started, 1)), element("td", {}, action), element("td", {}, shown(subject)),
-        element("td", { class: "number" }, reused ? "reused" : grouped(seconds, 2)), element("td", {}, outcome))));
+      element("tr", {}, element("td", { class: "number" }, grouped(started, 1)), element("td", {}, T(action)), element("td", {}, shown(subject)),
+        element("td", { class: "number" }, reused ? T("reused") : grouped(seconds, 2)), element("td", {}, T(outcome)))));
   });
 })();

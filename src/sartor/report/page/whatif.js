@@ -32,19 +32,19 @@ const whatif = (() => {
       const metric = run.metric(limit.metric), scale = span(limit), id = `limit-${i}`;
       const slider = element("input", { type: "range", id, min: 0, max: STEPS, step: 1, "data-key": limit.key });
       const output = element("output", { for: id });
-      const toggle = element("input", { type: "checkbox", id: `${id}-on`, "aria-label": `keep the limit on ${metric.title}` });
+      const toggle = element("input", { type: "checkbox", id: `${id}-on`, "aria-label": T("keep the limit on {title}", { title: T(metric.title) }) });
       slider.addEventListener("input", () => { limits[i].value = scale.from(Number(slider.value)); limits[i].on = true; update(); });
       toggle.addEventListener("change", () => { limits[i].on = toggle.checked; update(); });
       const set = () => {
         slider.value = scale.to(limits[i].value);
         toggle.checked = limits[i].on;
-        output.textContent = limits[i].on ? bound(limits[i]) : "no limit";
-        slider.setAttribute("aria-valuetext", `${metric.title} ${output.textContent}`);
+        output.textContent = limits[i].on ? bound(limits[i]) : T("no limit");
+        slider.setAttribute("aria-valuetext", `${T(metric.title)} ${output.textContent}`);
         row.classList.toggle("off", !limits[i].on);
         row.classList.toggle("moved", !limits[i].on || limits[i].value !== limit.value);
       };
-      const row = element("div", { class: "control" }, element("label", { for: id }, toggleLabel(toggle), capital(metric.title)), output, slider,
-        element("small", { class: "faint" }, `asked ${bound(limit)}`));
+      const row = element("div", { class: "control" }, element("label", { for: id }, toggleLabel(toggle), capital(T(metric.title))), output, slider,
+        element("small", { class: "faint" }, T("asked {bound}", { bound: bound(limit) })));
       controls.push(set);
       $("sliders").append(row);
     });
@@ -68,7 +68,7 @@ const whatif = (() => {
     const [status, sentence, more] = words(decision);
     const answer = $("answer");
     answer.dataset.status = status;
-    answer.replaceChildren(element("b", {}, moved ? "With these limits" : "With the limits as asked"), element("p", {}, sentence), element("p", { class: "faint" }, more));
+    answer.replaceChildren(element("b", {}, moved ? T("With these limits") : T("With the limits as asked")), element("p", {}, sentence), element("p", { class: "faint" }, more));
     $("command").textContent = moved ? command() : "";
     $("command-line").hidden = !moved;
   }
@@ -76,21 +76,21 @@ const whatif = (() => {
   function words(decision) {
     if (decision.status === "met") {
       const rivals = [...decision.fates.values()].filter((f) => kindOf(f.code) === "meets").length;
-      const also = rivals ? `${rivals} other${rivals === 1 ? "" : "s"} would do, too.` : "Nothing else would do.";
-      return ["met", `${shown(decision.chosen)} would be chosen.`, also];
+      const also = !rivals ? T("Nothing else would do.") : rivals === 1 ? T("1 other would do, too.") : T("{count} others would do, too.", { count: rivals });
+      return ["met", T("{candidate} would be chosen.", { candidate: shown(decision.chosen) }), also];
     }
     if (decision.next)
-      return ["inconclusive", `${shown(decision.next)} leads, but has not been tested yet.`, "A run with these limits would score it on the test split and settle this."];
+      return ["inconclusive", T("{candidate} leads, but has not been tested yet.", { candidate: shown(decision.next) }), T("A run with these limits would score it on the test split and settle this.")];
     if (decision.status === "inconclusive") {
-      if (!decision.closest) return ["inconclusive", "Not settled: nothing that may fit has been trained.", "A run with these limits would train it."];
+      if (!decision.closest) return ["inconclusive", T("Not settled: nothing that may fit has been trained."), T("A run with these limits would train it.")];
       const doubt = decision.fates.get(decision.closest).verdicts.find((v) => v.outcome === "inconclusive" && v.measurement);
-      const why = doubt ? `Its ${run.metric(doubt.limit.metric).title}, ${interval(doubt.measurement)}, straddles ${bound(doubt.limit)}.` : "";
-      return ["inconclusive", `Not settled: ${shown(decision.closest)} comes closest.`, why];
+      const why = doubt ? T("Its {title}, {interval}, straddles {bound}.", { title: T(run.metric(doubt.limit.metric).title), interval: interval(doubt.measurement), bound: bound(doubt.limit) }) : "";
+      return ["inconclusive", T("Not settled: {candidate} comes closest.", { candidate: shown(decision.closest) }), why];
     }
     const near = decision.nearest;
-    if (!near) return ["infeasible", "Nothing meets these limits.", "No measured candidate shows what would do."];
-    const needs = near.changes.map(({ limit, value }) => `${run.metric(limit.metric).title} ${bound({ ...limit, value })}`).join(" and ");
-    return ["infeasible", "Nothing meets these limits.", `Nearest: ${shown(near.candidate.id)}, at ${needs}.`];
+    if (!near) return ["infeasible", T("Nothing meets these limits."), T("No measured candidate shows what would do.")];
+    const needs = near.changes.map(({ limit, value }) => `${T(run.metric(limit.metric).title)} ${bound({ ...limit, value })}`).join(T(" and "));
+    return ["infeasible", T("Nothing meets these limits."), T("Nearest: {candidate}, at {needs}.", { candidate: shown(near.candidate.id), needs })];
   }
   function command() {
     const parts = limits.map((limit, i) => (!limit.on ? `${limit.key}=none` : limit.value !== recorded[i].value ? `${limit.key}=${limit.value}` : ""));
