@@ -97,3 +97,18 @@ def count_files(tmp_path_factory):
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     path.write_bytes(made.SerializeToString())
     return path, Pipeline("fake-counts", ("cat", "dog", "owl"), (3, 1), "model.onnx", "onnxruntime", "fp32", 1, 1)
+
+
+@pytest.fixture(scope="module")
+def count_package(fake_tasks, count_files, tmp_path_factory):
+    """A package of the task ``fake-counts``, whose metric is an error: lower is better."""
+    from sartor.stages.package import build_package
+    from sartor.testing.tiny_package import tiny_run
+    from sartor.types import Limit
+
+    model, pipeline = count_files
+    limits = (Limit("count_error", "max", 1.0, "limits.count_error.max"),)
+    run = tiny_run(model, pipeline=pipeline, limits=limits, quality=registry.get("tasks", "fake-counts").metrics[0])
+    target = tmp_path_factory.mktemp("counts") / "package"
+    build_package(run, model, pipeline, [b"[1, 2, 3]", b"[4, 5, 6]"], target)
+    return target

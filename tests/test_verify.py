@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sartor import verify as verifying
+from sartor.bench import Conditions, bench
 from sartor.errors import DataError, Refused, Unsupported
 from sartor.jobs import MeasureResult
 from sartor.metrics import COST_METRICS, index
@@ -236,3 +237,30 @@ def test_really_measured(made, tmp_path):
     assert found["size_mb"].outcome == "met"
     assert 0 < found["latency_p95_ms"].now.value < 500
     assert result.status in ("met", "inconclusive")  # a busy machine decides nothing
+
+
+@pytest.mark.slow
+def test_texts_are_really_measured_and_benched(word_package, tmp_path):
+    rows = [("free money", "spam"), ("money now", "spam"), ("see you", "ham"), ("bread", "ham"), ("free bread", "ham")]
+    lines = (json.dumps({"text": text, "label": label}) for text, label in rows)
+    (tmp_path / "mail.jsonl").write_text("\n".join(lines) + "\n")
+    result = verify(word_package, data=str(tmp_path / "mail.jsonl"), seconds=0.2, processes=1)
+    found = {check.limit.metric: check for check in result.limits}
+    assert result.golden.matched == 3
+    assert (found["accuracy"].now.value, found["accuracy"].now.n) == (4 / 5, 5)
+    assert found["accuracy"].outcome == "inconclusive"  # five texts decide nothing
+    assert found["size_mb"].outcome == "met"
+
+    benched = bench(word_package, Conditions(runtimes=("onnxruntime",), seconds=0.2))
+    assert benched.rows[0].value("latency_p50_ms").value > 0
+    assert any("made-up inputs" in sentence for sentence in benched.assumptions)
+
+
+@pytest.mark.slow
+def test_structures_are_really_measured(count_package, tmp_path):
+    rows = [{"counts": [n, 2, 3], "truth": [n, 2, 4 + n % 2]} for n in range(8)]
+    (tmp_path / "counts.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    result = verify(count_package, data=str(tmp_path / "counts.jsonl"), seconds=0.2, processes=1)
+    (check,) = (check for check in result.limits if check.limit.metric == "count_error")
+    assert check.now.value == pytest.approx((0.5 / 3) ** 0.5)
+    assert check.outcome == "met"

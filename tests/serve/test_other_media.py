@@ -90,13 +90,8 @@ def test_records_pass_as_they_are():
             inference(json.dumps(request).encode(), "application/json", "record")
 
 
-def test_a_task_whose_outputs_are_no_probabilities_gives_answers(fake_tasks, count_files, tmp_path):
-    from sartor.stages.package import build_package
-    from sartor.testing.tiny_package import tiny_run
-
-    model, pipeline = count_files
-    build_package(tiny_run(model, pipeline=pipeline), model, pipeline, [b"[1, 2, 3]"], tmp_path / "p")
-    served = Served(str(tmp_path / "p"))
+def test_a_task_whose_outputs_are_no_probabilities_gives_answers(count_package):
+    served = Served(str(count_package))
     assert served.outputs == ("answer",)
     assert [one["name"] for one in served.metadata()["outputs"]] == ["answer"]
     (found,) = served.infer([b"[1, 2, 3]"], ())

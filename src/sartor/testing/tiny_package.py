@@ -87,14 +87,19 @@ def picture(colour: str, size: int = 12, shade: int = 200) -> bytes:
 
 
 def tiny_run(
-    model: Path, *, data: str = "/no/such/data", limits: tuple[Limit, ...] = (), pipeline: Pipeline | None = None
+    model: Path,
+    *,
+    data: str = "/no/such/data",
+    limits: tuple[Limit, ...] = (),
+    pipeline: Pipeline | None = None,
+    quality: Metric = ACCURACY,
 ) -> RunFile:
     """A run file whose decision chose the file ``model``; its numbers are made up, its hashes are true.
 
-    ``pipeline`` is how the file is run; the colour model's where it is None.
+    ``pipeline`` is how the file is run, the colour model's where it is None; ``quality`` the task's primary metric.
     """
     pipeline = pipeline or tiny_pipeline()
-    metrics = {**index(COST_METRICS), ACCURACY.name: ACCURACY}
+    metrics = {**index(COST_METRICS), quality.name: quality}
     limits = limits or (
         Limit("accuracy", "min", 0.9, "limits.accuracy.min"),
         Limit("latency_p95_ms", "max", 500.0, "limits.latency_p95_ms.max"),
@@ -138,7 +143,7 @@ def tiny_run(
             DataSource(f"{data}/train", test=f"{data}/test"),
             Target(),
             limits,
-            (Objective("accuracy", 1.0),),
+            (Objective(quality.name, 1.0),),
             0.95,
             Budget(60.0),
         ),
