@@ -78,19 +78,22 @@ def detection_scores(outputs: Array, truths: Sequence[bytes], labels: Sequence[s
 def _resample(matched: Matched, chosen: Array) -> float:
     weights = np.bincount(chosen, minlength=matched.images).astype(np.float64)
     precision, _ = resampled(matched, weights[None])
-    return float(_mean(precision.reshape(1, -1))[0])
+    return float(np.nan_to_num(_mean(precision.reshape(1, -1))[0]))
 
 
 def _interval(value: float, spread: Array, confidence: float) -> tuple[float, float, float]:
     tail = (1 - confidence) / 2
-    low, high = np.quantile(spread, [tail, 1 - tail])
-    return float(value), float(min(low, value)), float(max(high, value))
+    spread = spread[~np.isnan(spread)]  # a draw without any true box says nothing
+    low, high = np.quantile(spread, [tail, 1 - tail]) if len(spread) else (0.0, 1.0)
+    value = 0.0 if np.isnan(value) else float(value)
+    return value, float(min(low, value)), float(max(high, value))
 
 
 def _mean(rows: Array) -> Array:
-    """Mean of every row without its NaN; 0 where nothing else is in it (no box of any class to be found)."""
+    """Mean of every row without its NaN; NaN where nothing else is in it (no box of any class to be found)."""
     there = ~np.isnan(rows)
-    return np.asarray(np.where(there, rows, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1))
+    count = there.sum(axis=1)
+    return np.asarray(np.where(count > 0, np.where(there, rows, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan))
 
 
 def _exact(matched: Matched) -> tuple[Array, Array]:
