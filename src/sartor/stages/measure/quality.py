@@ -53,7 +53,7 @@ def evaluate(job: EvaluateJob, workspace: Workspace, tell: Tell = silent) -> Eva
     task: Task = registry.get("tasks", job.pipeline.task)
     samples = open_data(job.data, workspace).split(job.split)
     chosen = choose_samples(len(samples), job)
-    truths = choose_truths(samples.truths, chosen)
+    truths: Truths = samples.truths[chosen]
     folder = workspace.scratch(digest(job))
     try:
         outputs, facts = _run(job, workspace, folder, chosen, tell)
@@ -116,14 +116,6 @@ def _run(
     patience = Patience(silence_s=SILENCE_S, total_s=_TOTAL_S)
     facts = run_child(CHILD, folder, request, threads=job.pipeline.threads, patience=patience, listen=listen)
     return np.load(folder / "outputs.npy", allow_pickle=False), facts
-
-
-def choose_truths(truths: Truths, chosen: Sequence[int]) -> Truths:
-    """Truths of the chosen samples: an array of an array, else a list."""
-    if isinstance(truths, np.ndarray):
-        picked: Array = truths[list(chosen)]
-        return picked
-    return [truths[number] for number in chosen]
 
 
 def unusable_rows(outputs: Array, broken: Sequence[int]) -> list[int]:
