@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 SIDE = 192  # pixels: longer side at which pictures are looked at
 PATCH = 24  # pixels at that size
-PATCHES = 6  # of one picture
-MOST_PATCHES = 3000
+LEAST_PATCHES, MOST_PATCHES = 4, 24  # of one picture
+PATCHES = 3000  # of all, at most
 RARE = 0.001  # share of the pixels
 FEW = 5  # pictures
 
@@ -39,6 +39,7 @@ def survey_masks(decoded: Iterable[Array], truths: Sequence[bytes], seed: int) -
     unjudged = []
     patches: list[Array] = []
     classes: list[str] = []
+    each = min(MOST_PATCHES, max(LEAST_PATCHES, PATCHES // max(len(truths), 1)))
     for picture, truth in zip(decoded, truths, strict=True):
         numbers, names = read_mask(truth)
         counts = np.bincount(numbers.ravel(), minlength=256)
@@ -47,8 +48,8 @@ def survey_masks(decoded: Iterable[Array], truths: Sequence[bytes], seed: int) -
         pictures.update(names[place] for place in held)
         for place in held:  # as shares of the picture: a few large ones must not drown the others
             pixels[names[place]] += counts[place] / max(counts[: len(names)].sum(), 1)
-        if len(patches) < MOST_PATCHES:
-            for patch, number in _patches(picture, numbers, generator):
+        if len(patches) < PATCHES:
+            for patch, number in _patches(picture, numbers, each, generator):
                 patches.append(patch)
                 classes.append(names[number])
     return {
@@ -60,13 +61,13 @@ def survey_masks(decoded: Iterable[Array], truths: Sequence[bytes], seed: int) -
     }
 
 
-def _patches(picture: Array, numbers: Array, generator: np.random.Generator) -> Iterable[tuple[Array, int]]:
+def _patches(picture: Array, numbers: Array, count: int, generator: np.random.Generator) -> Iterable[tuple[Array, int]]:
     """Squares cut at random, each with the class number in its middle."""
     factor = min(1.0, SIDE / max(picture.shape[:2]))
     height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
     side = min(PATCH, height, width)
     small, map_ = resize(picture, (height, width)), nearest(numbers, (height, width))
-    for _ in range(PATCHES):
+    for _ in range(count):
         top, left = (int(generator.integers(0, length - side + 1)) for length in (height, width))
         number = int(map_[top + side // 2, left + side // 2])
         if number != IGNORED and side == PATCH:
