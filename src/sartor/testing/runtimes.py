@@ -182,6 +182,40 @@ def check_outputs_stay_the_callers(name: str, folder: Path) -> None:
     np.testing.assert_array_equal(session.run(example_input(0)), kept)
 
 
+def check_numbers_of_any_shape(name: str, folder: Path) -> None:
+    """Tokens in, (batch, tokens, 3) float32 or (batch, tokens) int64 out: neither type nor shape is bent."""
+    runtime = registry.get("runtimes", name)
+    if "onnx" not in runtime.accepts:
+        return
+    tokens = np.array([[0, 3, 1, 2, 2], [1, 1, 0, 3, 0]], np.int64)
+    table = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
+    for whole in (False, True):
+        path = folder / f"tokens-{whole}.onnx"
+        _write_tokens_onnx(path, table, tokens.shape, whole=whole)
+        output = runtime.load(path, "fp32", 1).run(tokens)
+        expected = table.argmax(axis=1)[tokens] if whole else table[tokens]
+        assert output.dtype == expected.dtype, f"{name} gives {output.dtype} where the file gives {expected.dtype}"
+        np.testing.assert_allclose(output, expected, rtol=1e-6)
+
+
+def _write_tokens_onnx(path: Path, table: Array, shape: tuple[int, ...], *, whole: bool) -> None:
+    """Each token's row of a table, or where that row is largest."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    nodes = [helper.make_node("Gather", ["table", "input"], ["rows" if whole else "output"], axis=0)]
+    if whole:
+        nodes.append(helper.make_node("ArgMax", ["rows"], ["output"], axis=2, keepdims=0))
+    kind, sizes = (TensorProto.INT64, shape) if whole else (TensorProto.FLOAT, (*shape, table.shape[1]))
+    graph = helper.make_graph(
+        nodes,
+        "tokens",
+        [helper.make_tensor_value_info("input", TensorProto.INT64, shape)],
+        [helper.make_tensor_value_info("output", kind, sizes)],
+        [numpy_helper.from_array(table, "table")],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
 def check_refuses_garbage(name: str, folder: Path) -> None:
     """A damaged file, an unknown precision and an input of the wrong shape are declined with a code and a sentence."""
     runtime = registry.get("runtimes", name)
@@ -237,6 +271,7 @@ CHECKS: tuple[Callable[[str, Path], None], ...] = (
     check_precisions_follow_the_device,
     check_outputs_are_right,
     check_outputs_stay_the_callers,
+    check_numbers_of_any_shape,
     check_refuses_garbage,
     check_threads_are_kept,
 )
