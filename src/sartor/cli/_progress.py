@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from sartor import registry
 from sartor.catalog.contracts import Action, Outcome
 from sartor.cli._console import console
 from sartor.findings import Findings
@@ -70,7 +71,8 @@ class Progress(Silence):
         splits = " / ".join(f"{split.samples:,} {say(name)}" for name, split in named)
         total = sum(split.samples for split in card.splits.values())
         found = say(", ").join(f"{p.count:,} {say(p.code.lower().replace('_', ' '))}" for p in card.problems)
-        self._line("Data", f"{total:,} samples, {len(card.labels)} classes: {splits}; {found or 'no problems found'}")
+        classes = f", {len(card.labels)} classes" if card.labels else ""
+        self._line("Data", f"{total:,} samples{classes}: {splits}; {found or 'no problems found'}")
 
     def device(self, device: Device) -> None:
         rates = ", ".join(f"{name} {c.operations_per_s / 1e12:.2f}" for name, c in device.ceilings.items())
@@ -115,7 +117,8 @@ class Progress(Silence):
                 self._line(
                     "", f"{action.subject:<24} {say(f'{score:.3f} on validation after {epochs:g} epochs')}, {took}"
                 )
-            if self._best is None or outcome.result.score > self._best[1]:
+            metric = registry.get("tasks", self._requirement.task).metrics[0]
+            if self._best is None or metric.better(outcome.result.score, self._best[1]):
                 self._best = (action.subject, outcome.result.score)
         if action.purpose in ("estimate", "probe"):
             codes = Counter(fate.code for fate in findings.decision().fates)
