@@ -1,0 +1,67 @@
+"""Encoders of checkpoints: ids of their own vocabulary to one vector per text. Torch inside functions only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sartor.catalog.contracts import Variant
+from sartor.catalog.models import _checkpoints
+from sartor.errors import Refused
+from sartor.storage import file_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+PIECES_PER_WORD = 1.4  # about, of ordinary text
+FRAME = 2  # special tokens around a text
+STEP = 8  # lengths are multiples of it
+LONGEST = 256
+
+
+def variant(feature: str, folder: Path, sizes: Sequence[tuple[int, ...]]) -> Variant:
+    """The variant of a local checkpoint, as long as the texts are and its positions reach.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+        Refused: the folder holds code, unknown keys, no tokenizer, or no safetensors.
+    """
+    _checkpoints.require(feature)
+    folder = folder.resolve()
+    config = _checkpoints.read_config(folder)
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        raise Refused(f"{folder} holds no tokenizer.json; save the checkpoint's tokenizer beside its weights")
+    reach = int(config.get("max_position_embeddings", LONGEST))
+    wanted = -(-int(sizes[0][0] * PIECES_PER_WORD + FRAME) // STEP) * STEP
+    options = {"checkpoint": str(folder), "sha256": file_sha256(_checkpoints.weights_file(folder))}
+    return Variant(folder.name, options, (min(wanted, reach, LONGEST),), f"checkpoint:{folder}")
+
+
+def encoder(options: Mapping[str, str]) -> tuple[nn.Module, int]:
+    """A module from ids (n, length) to the mean (n, width) of the words' last states, and that width."""
+    from torch import nn
+    from transformers import MODEL_MAPPING
+
+    folder = Path(options["checkpoint"])
+    config = _checkpoints.read_config(folder)
+    weights = _checkpoints.read_weights(folder, options.get("sha256", ""))
+    kind, settings = config["model_type"], _checkpoints.settings_of(config)
+    model = _checkpoints.architecture(kind, MODEL_MAPPING, "text encoder", settings, 1, ("pooler",), weights)
+    padding = int(config.get("pad_token_id") or 0)
+    if hasattr(model, "pooler"):
+        setattr(model, "pooler", None)  # noqa: B010  unused; a plain attribute would not satisfy nn.Module's types
+
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids: Tensor) -> Tensor:
+            held = ids != padding
+            states = self.model(input_ids=ids.long(), attention_mask=held.long()).last_hidden_state
+            share = held.to(states.dtype)[:, :, None]
+            mean: Tensor = (states * share).sum(1) / share.sum(1).clamp_min(1)
+            return mean
+
+    return Mean(), int(settings.get("hidden_size") or settings["dim"])

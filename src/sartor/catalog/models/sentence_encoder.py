@@ -1,0 +1,119 @@
+"""A pretrained text encoder of a local checkpoint as it is, with a linear classifier on its vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sartor.catalog.contracts import Variant
+from sartor.catalog.models import _text_checkpoints
+from sartor.errors import Unsupported
+from sartor.jobs import Recipe
+from sartor.registry import register
+from sartor.types import DataCard, Network, Provenance
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the penalty, per sample; on standardised features
+_LEFT_OUT = 5  # every fifth text chooses among them
+_AT_ONCE = 32  # texts
+
+
+@register("models", "sentence-encoder")
+class SentenceEncoder:
+    """Mean of an encoder's last states, standardised, then logistic regression. Only the regression is computed.
+
+    ``options``: ``{"checkpoint": folder, "sha256": …}`` as made by :meth:`checkpoint_variant`.
+
+    Source: Reimers and Gurevych 2019, "Sentence-BERT", arXiv:1908.10084, section 5 (SentEval).
+    """
+
+    name: str
+    tasks = frozenset({"text-classification"})
+    provenance = Provenance("huggingface/transformers", "Apache-2.0 (a checkpoint has its own)", "arXiv:1908.10084")
+    fitting = "closed-form"
+    baseline = False
+
+    def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
+        """None without a checkpoint.
+
+        Raises:
+            Unsupported: always.
+        """
+        raise Unsupported("NO_CHECKPOINT", "sentence-encoder needs a checkpoint; name its folder with model")
+
+    def checkpoint_variant(self, folder: Path, sizes: Sequence[tuple[int, ...]]) -> Variant:
+        """The variant of a local checkpoint.
+
+        Raises:
+            Refused: the folder holds code, unknown keys, no tokenizer, or no safetensors.
+        """
+        return _text_checkpoints.variant("the model family sentence-encoder", folder, sizes)
+
+    def build(self, network: Network) -> nn.Module:
+        """Ids (n, length) to logits (n, outputs); the encoder's weights are in, the head is random."""
+        from torch import nn
+
+        encoder, width = _text_checkpoints.encoder(network.options)
+        return nn.Sequential(encoder, nn.Linear(width, network.outputs))
+
+    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
+        """Computed from all samples at once."""
+        return Recipe(1.0, 256, "closed-form", 0.0, 0.0)
+
+    def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
+        """Encode every text once, then fit the head at the penalty that does best on texts left out."""
+        import torch
+
+        encoder = module.get_submodule("0").eval()
+        head_weight, head_bias = module.get_parameter("1.weight"), module.get_parameter("1.bias")
+        parts = list(batches())
+        ids, truths = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]).long()
+        vectors = _encoded(encoder, ids)
+        left = torch.arange(len(ids)) % _LEFT_OUT == 0
+        hits = []
+        for strength in _STRENGTHS:
+            weight, bias = _regression(vectors[~left], truths[~left], len(head_bias), strength)
+            hits.append(int(((vectors[left] @ weight + bias).argmax(1) == truths[left]).sum()))
+        weight, bias = _regression(vectors, truths, len(head_bias), _STRENGTHS[hits.index(max(hits))])
+        head_weight.copy_(weight.T)
+        head_bias.copy_(bias)
+
+
+def _encoded(encoder: nn.Module, ids: Tensor) -> Tensor:
+    """(n, width); texts of like lengths together, cut to the longest of them, as most are short."""
+    import torch
+
+    lengths = (ids != 0).sum(1)
+    order = lengths.argsort(descending=True)
+    found: list[Tensor] = []
+    for start in range(0, len(ids), _AT_ONCE):
+        chosen = order[start : start + _AT_ONCE]
+        found.append(encoder(ids[chosen, : max(1, int(lengths[chosen].max()))]))
+    vectors = torch.cat(found)
+    return vectors[order.argsort()]
+
+
+def _regression(vectors: Tensor, truths: Tensor, classes: int, strength: float) -> tuple[Tensor, Tensor]:
+    """Weights (width, classes) and bias (classes,) of a penalised logistic regression on standardised vectors."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    mean, scale = vectors.mean(0), vectors.std(0).clamp_min(1e-6)
+    standard = (vectors - mean) / scale
+    weight = torch.zeros(vectors.shape[1], classes, requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value: Tensor = cross_entropy(standard @ weight + bias, truths) + strength * weight.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
+    folded = weight.detach() / scale[:, None]
+    return folded, bias.detach() - mean @ folded
