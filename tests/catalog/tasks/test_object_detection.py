@@ -7,8 +7,11 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -18,8 +21,16 @@ from sartor.catalog.tasks._detection_scores import detection_scores
 from sartor.catalog.tasks._detection_tensors import OVERLAP_LIMIT, best_boxes
 from sartor.catalog.tasks._detection_truths import ADVICE, check_truth
 from sartor.errors import DataError
+from sartor.evidence import Workspace
+from sartor.jobs import CompressJob, ExportJob, PrepareJob, TrainJob
 from sartor.media.image import to_png, turn_of
-from sartor.types import DataCard, Pipeline
+from sartor.modelfile import check_model
+from sartor.prepared import open_data
+from sartor.stages.compress import compress, export
+from sartor.stages.data import prepare
+from sartor.stages.data.stamping import stamp
+from sartor.stages.train import train
+from sartor.types import DataCard, DataSource, Network, Pipeline
 
 TASK = registry.get("tasks", "object-detection")
 LABELS = ("cat", "dog", "hen")
@@ -413,3 +424,62 @@ def test_a_picture_is_inspected_with_its_boxes() -> None:
     assert seen.remarks == ("BOX_OUTSIDE",)
     assert json.loads(seen.truth or b"") == {"size": [10, 20], "boxes": [[0.0, 0.0, 0.5, 1.0, "cat", 0]]}
     assert TASK.inspect(raw).truth is None
+
+
+# --------------------------------------------------------------------------------------------------- the whole way
+
+
+def discs(folder: Path, count: int) -> Path:
+    """Pictures 64 × 96 of bright squares and dark bars on grey noise, with COCO json."""
+    rng = np.random.default_rng(0)
+    for split, many in (("train", count), ("val", count // 2), ("test", count // 2)):
+        document: dict = {
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": 1, "name": "square"}, {"id": 2, "name": "bar"}],
+        }
+        for number in range(many):
+            pixels = rng.normal(120, 10, (64, 96, 3))
+            document["images"].append({"id": number, "file_name": f"{number}.png", "height": 64, "width": 96})
+            for kind, (height, width), light in ((1, (20, 20), 240), (2, (12, 34), 20)):
+                top, left = int(rng.integers(0, 64 - height)), int(rng.integers(0, 96 - width))
+                pixels[top : top + height, left : left + width] = light
+                box = [left, top, width, height]
+                document["annotations"].append({"image_id": number, "category_id": kind, "bbox": box})
+            path = folder / split / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(to_png(pixels.clip(0, 255).astype(np.uint8)))
+        (folder / f"{split}.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_from_pictures_to_a_file_that_ships(tmp_path: Path) -> None:
+    """Data, training, export, 8 bits, and answers from both files: with what every task goes through."""
+    workspace = Workspace(tmp_path / "workspace")
+    source = DataSource(str(discs(tmp_path / "data", 32)))
+    data = prepare(PrepareJob(source, TASK.name, 0, stamp(source)), workspace).card
+    assert data.labels == ("square", "bar")
+    assert data.splits["train"].classes == {"square": 32, "bar": 32}
+    size = (64, 96)
+    options = {"widths": [8, 12, 16, 24, 32], "depths": [1, 1, 1, 1], "neck": 16}
+    network = Network("dense-detector", "tiny", options, size, len(data.labels))
+    recipe = registry.get("models", "dense-detector").recipe(network, 32, 25.0)
+    result = train(TrainJob(TASK.name, network, data.fingerprint, recipe, 0, 1), workspace)
+    assert result.score > 0.3
+    artifact = export(ExportJob(TASK.name, network, data.fingerprint, result.weights.sha256, 1, 0), workspace).artifact
+    job = CompressJob("int8-static", artifact.sha256, TASK.name, data.fingerprint, size, 1, 0)
+    small = compress(job, workspace).artifact
+    test = open_data(data.fingerprint, workspace).split("test")
+    found = {}
+    for name, sha256 in (("fp32", artifact.sha256), ("int8", small.sha256)):
+        content = workspace.objects.path(sha256).read_bytes()
+        (tmp_path / "model.onnx").write_bytes(content)
+        check_model(tmp_path / "model.onnx")
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        outputs = np.concatenate([session.run(None, {"input": one[None]})[0] for one in test.prepared(size)])
+        assert outputs.shape == (16, 100, 6)
+        found[name] = TASK.score(outputs, test.truths, data.labels, 0.95).values["map_50"][0]
+        operators = {node.op_type for node in onnx.load_from_string(content).graph.node}
+        assert not operators & {"NonMaxSuppression", "NonZero", "Loop", "MatMul", "Gemm"}  # all shapes are fixed
+    assert found["fp32"] > 0.6
+    assert found["int8"] > found["fp32"] - 0.1
