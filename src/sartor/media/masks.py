@@ -19,14 +19,23 @@ IGNORED = 255
 
 MOST_CLASSES = 254  # one number is for what is ignored, one for no answer
 
+COLOURED = 1 << 24
+"""Numbers of pixels in coloured masks begin here: this, and red, green and blue in eight bits each."""
+
 _NAMES = "classes"  # keyword of the text chunk
 
 
-def read_ids(raw: bytes) -> Array:
-    """A mask file to its numbers (h, w), int32: of a palette the places in it, of grey the values, 8 or 16 bits.
+def read_ids(raw: bytes, *, by_colour: bool = False) -> Array:
+    """A mask file to its numbers (h, w), int32: of grey the values, 8 or 16 bits; of a palette the places in it.
+
+    Coloured pixels get numbers from :data:`COLOURED` on.
+
+    Args:
+        raw: the file.
+        by_colour: a palette's colours count, not its places.
 
     Raises:
-        DataError: not a picture, damaged, too large, or coloured, where no number is given.
+        DataError: not a picture, damaged, too large, or of a mode that holds no numbers.
     """
     from PIL import Image
 
@@ -36,16 +45,29 @@ def read_ids(raw: bytes) -> Array:
         with quiet_pillow(), Image.open(io.BytesIO(raw), formats=("PNG", "TIFF", "BMP", "GIF")) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise DataError(f"its mask has more than {PIXEL_LIMIT / 1e6:g} million pixels")
+            if image.mode in ("RGB", "RGBA") or (by_colour and image.mode in ("P", "L")):
+                return packed(np.asarray(image.convert("RGB")))
             if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
                 raise DataError(
-                    f"its mask is a {image.mode} picture; save masks as PNG with one class number per pixel, "
-                    "grey or with a palette"
+                    f"its mask is a {image.mode} picture; save masks as PNG with one class number or colour per pixel"
                 )
             return np.asarray(image).astype(np.int32)
     except DataError:
         raise
     except Exception as error:  # Pillow's readers raise anything on bad bytes
         raise DataError(f"its mask cannot be decoded ({type(error).__name__}: {str(error)[:80]})") from error
+
+
+def packed(colours: Array) -> Array:
+    """Colours (…, 3) as numbers from :data:`COLOURED` on, int32."""
+    parts = colours.astype(np.int32)
+    return np.asarray(COLOURED + (parts[..., 0] << 16) + (parts[..., 1] << 8) + parts[..., 2])
+
+
+def grey_of(number: int) -> int:
+    """The grey value behind a coloured pixel without colour; the number itself where there is none."""
+    value = number & 0xFF
+    return value if number == COLOURED + value * 0x010101 else number
 
 
 def write_mask(numbers: Array, names: Sequence[str] = ()) -> bytes:

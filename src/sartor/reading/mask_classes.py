@@ -13,15 +13,21 @@ import numpy as np
 import yaml
 
 from sartor.errors import DataError
-from sartor.media.masks import IGNORED, MOST_CLASSES
+from sartor.media.masks import COLOURED, IGNORED, MOST_CLASSES, grey_of, packed
 from sartor.reading.trees import Tree
 from sartor.types import DataSource
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 LARGEST_NAMES_FILE = 1 << 20  # bytes
-_FILES = re.compile(r"^(.*_)?(classes|class_names|labels|label_names|categories)\.(txt|names|json|ya?ml)$", re.I)
+_FILES = re.compile(
+    r"^(.*_)?(classes|class_names|class_dict|labels|label_names|label_colou?rs|categories)"
+    r"\.(txt|names|csv|json|ya?ml)$",
+    re.I,
+)
 _LINE = re.compile(r"^\s*(?:(\d+)\s*[\s:,;=\t]\s*)?(.+?)\s*$")
+_COLOUR = re.compile(r"^\s*(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\S.*?)\s*$")  # 64 128 64 Animal
+_COLOURED = re.compile(r"^\s*(\S.*?)[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})\s*$")  # Animal,64,128,64
 _NOBODY = re.compile(r"^(void|unlabell?ed|unannotated|ignored?|unknown|do ?n.?t.?care|.*\(ignored?\))$", re.I)
 
 
@@ -40,6 +46,11 @@ class Classes:
     ignored: frozenset[int] = frozenset({IGNORED})
     set_aside: tuple[str, ...] = ()
     told: str = ""
+
+    @property
+    def by_colour(self) -> bool:
+        """Whether classes are known by the colours of masks."""
+        return any(number >= COLOURED for number in self.numbers)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,16 +105,24 @@ def settled(numbers: Mapping[int, str], told: str, source: DataSource) -> Classe
 
 
 def undeclared_classes(found: Array, source: DataSource) -> Classes:
-    """Classes named after the numbers that masks hold; black and white masks get background and foreground."""
+    """Classes named after the numbers or colours of masks; black and white ones have background and foreground."""
     numbers = [int(number) for number in found]
+    if all(grey_of(number) < COLOURED for number in numbers):
+        numbers = sorted({grey_of(number) for number in numbers})
     if source.options.get("ignore") is None and set(numbers) == {0, 255}:
         return Classes({0: "background", 255: "foreground"}, frozenset(), (), "masks of 0 and 255 alone")
-    return settled({number: str(number) for number in numbers if number != IGNORED}, "the masks", source)
+    return settled({number: in_words(number) for number in numbers if number != IGNORED}, "the masks", source)
+
+
+def in_words(number: int) -> str:
+    """A number in a mask for people; a colour as ``#804080``."""
+    return str(number) if number < COLOURED else f"#{number - COLOURED:06x}"
 
 
 def black_and_white(classes: Classes, found: Array, source: DataSource) -> Classes:
     """The same classes, 255 standing for the second of two where masks hold nothing but 0 and 255."""
-    if source.options.get("ignore") is not None or set(found.tolist()) != {0, 255} or set(classes.numbers) != {0, 1}:
+    held = {grey_of(number) for number in found.tolist()}
+    if source.options.get("ignore") is not None or held != {0, 255} or set(classes.numbers) != {0, 1}:
         return classes
     return Classes({0: classes.numbers[0], 255: classes.numbers[1]}, frozenset(), classes.set_aside, classes.told)
 
@@ -126,7 +145,8 @@ class Numbering:
         values, inverse = np.unique(ids, return_inverse=True)
         table = np.full(len(values), IGNORED, np.uint8)
         strange = False
-        for place, value in enumerate(values.tolist()):
+        for place, number in enumerate(values.tolist()):
+            value = number if number in self.classes.numbers else grey_of(number)
             name = self.classes.numbers.get(value)
             if name in self.names:
                 table[place] = self.names.index(str(name))
@@ -165,6 +185,9 @@ def _from_text(content: bytes, name: str) -> dict[int, str]:
         return _from_value(value, name)
     numbers: dict[int, str] = {}
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    coloured = _from_colours(lines)
+    if coloured:
+        return coloured
     for place, line in enumerate(lines):
         match = _LINE.match(line)
         if match:
@@ -172,12 +195,31 @@ def _from_text(content: bytes, name: str) -> dict[int, str]:
     return numbers
 
 
+def _from_colours(lines: Sequence[str]) -> dict[int, str]:
+    """Names with their colours, before or behind them, below a header or not; empty where lines say anything else."""
+    numbers: dict[int, str] = {}
+    for place, line in enumerate(lines):
+        before, behind = _COLOUR.match(line), _COLOURED.match(line)
+        if before:
+            name, colour = before[4], before.group(1, 2, 3)
+        elif behind:
+            name, colour = behind[1], behind.group(2, 3, 4)
+        elif place == 0:
+            continue
+        else:
+            return {}
+        numbers[int(packed(np.array([min(int(value), 255) for value in colour])))] = name
+    return numbers
+
+
 def _from_value(value: Any, name: str) -> dict[int, str]:
-    """Names from a list, from number to name, from name to number, or from a list of ids with names."""
+    """Names from a list, from number to name, from name to number or colour, or from a list of ids with names."""
     if isinstance(value, Mapping) and any(key in value for key in ("names", "classes", "categories")):
         return _from_value(next(value[key] for key in ("names", "classes", "categories") if key in value), name)
     try:
         if isinstance(value, Mapping):
+            if value and all(isinstance(entry, (list, tuple)) and len(entry) == 3 for entry in value.values()):
+                return {int(packed(np.array(entry, np.int64))): str(key) for key, entry in value.items()}
             turned = all(isinstance(entry, int) for entry in value.values())
             pairs = [(entry, key) if turned else (key, entry) for key, entry in value.items()]
             return {int(number): str(label) for number, label in pairs}

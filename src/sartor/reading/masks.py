@@ -20,6 +20,7 @@ from sartor.reading.mask_classes import (
     Numbering,
     black_and_white,
     declared_classes,
+    in_words,
     settled,
     undeclared_classes,
 )
@@ -234,6 +235,12 @@ def _part(found: _Found, names: Sequence[str], shown: set[int], *, judges: bool)
     return part
 
 
+def _ids(tree: Tree, scene: _Scene, *, by_colour: bool) -> Array | None:
+    if scene.drawn is not None:
+        return scene.drawn()
+    return read_ids(tree.read(scene.mask), by_colour=by_colour) if scene.mask else None
+
+
 def _samples(found: _Found, part: Part, shown: set[int], *, judges: bool) -> Iterator[Sample]:
     """Scenes as samples; what another split shows and train does not is ignored there, and that is said."""
     tree, numbering = found.tree, Numbering(found.classes, part.names)
@@ -245,7 +252,7 @@ def _samples(found: _Found, part: Part, shown: set[int], *, judges: bool) -> Ite
             if scene.picture not in tree.names:
                 raise DataError("the picture that is annotated is missing")
             raw = tree.raw(scene.picture)
-            ids = scene.drawn() if scene.drawn else read_ids(tree.read(scene.mask)) if scene.mask else None
+            ids = _ids(tree, scene, by_colour=found.classes.by_colour)
             if ids is not None:
                 places, unknown = numbering.places(ids)
                 held = set(np.unique(places).tolist()) - {IGNORED}
@@ -262,12 +269,12 @@ def _samples(found: _Found, part: Part, shown: set[int], *, judges: bool) -> Ite
             problem = str(error)
         yield Sample(scene.picture, None, raw, problem, truth)
     names = ", ".join(part.names[place] for place in sorted(strangers)[:8])
-    ids_shown = ", ".join(str(number) for number in sorted(numbering.unknown)[:12])
+    ids_shown = ", ".join(in_words(number) for number in sorted(numbering.unknown)[:12])
     aside = found.classes.set_aside if found.split == "train" else ()
     told = {
         "UNKNOWN_ID": (
             odd["UNKNOWN_ID"],
-            f"masks hold numbers that no class has ({ids_shown}); those pixels are ignored",
+            f"masks hold numbers or colours that no class has ({ids_shown}); those pixels are ignored",
         ),
         "UNKNOWN_CLASS": (
             odd["UNKNOWN_CLASS"],
