@@ -18,16 +18,18 @@ _REGULARISATION = 0.01  # per interaction, so that busy users and items are held
 _SWEEPS, _STEPS = 10, 4  # over users and items; of conjugate gradients in each
 _FOLD_STEPS = 8
 _CHUNK = 1 << 20  # interactions whose factors are in memory at a time
-_SIZES = (("s", 16, "quick"), ("m", 64, "quick"), ("l", 128, "balanced"))
-_MEMORIES = (("", 0.0), ("-near", 5.0))
+_TRIAL_SWEEPS = 3  # to choose how a history fades
+_RECENT = 100  # latest items of a history that count
+_SIZES = (("s", 16), ("m", 64), ("l", 128))  # name, length of vectors
 
 
 @register("models", "als")
 class Als:
-    """Items as vectors that a user's vector meets; ``near`` variants weigh a user's latest items most.
+    """Items as vectors; the graph solves for the vector of the user, in which older items may weigh less.
 
-    Source: Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets"; weights as in Rendle
-    et al. 2022, arXiv:2110.14037; conjugate gradients as in Takács, Pilászy and Tikk 2011.
+    How fast they fade is chosen by the last thing each user did in train. Source: Hu, Koren and Volinsky 2008,
+    "Collaborative filtering for implicit feedback datasets"; weights as in Rendle et al. 2022, arXiv:2110.14037;
+    conjugate gradients as in Takács, Pilászy and Tikk 2011.
     """
 
     name: str
@@ -37,23 +39,18 @@ class Als:
     baseline = False
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
-        """By the length of the vectors, with and without regard to order."""
-        efforts = ("quick", "balanced", "thorough")
-        for name, width, least in _SIZES:
-            if efforts.index(least) <= efforts.index(effort):
-                for suffix, memory in _MEMORIES:
-                    yield Variant(name + suffix, {"width": width, "memory": memory}, max(sizes))
+        """By the length of the vectors."""
+        for name, width in _SIZES[: 2 if effort == "quick" else 3]:
+            yield Variant(name, {"width": width, "recent": min(_RECENT, *max(sizes))}, max(sizes))
 
     def build(self, network: Network) -> nn.Module:
         """Histories (n, L) to scores (n, outputs): the logarithm of the reconstructed preference."""
         import torch
         from torch import nn
 
-        from sartor.catalog.models._recommending import HALVINGS, PRIOR, popularity
+        from sartor.catalog.models._recommending import PRIOR, popularity
 
-        length, width, memory = network.input_size[0], network.options["width"], network.options["memory"]
-        recent = min(length, int(HALVINGS * memory) + 1) if memory else length
-        ages = torch.arange(recent - 1, -1, -1, dtype=torch.float32)
+        width, recent = network.options["width"], network.options["recent"]
 
         class Factors(nn.Module):
             factors: Tensor  # (items, width)
@@ -66,8 +63,7 @@ class Als:
                 self.register_buffer("factors", torch.randn(network.outputs, width) / width**0.5)
                 self.register_buffer("gram", torch.eye(width))
                 self.register_buffer("prior", popularity(torch.ones(network.outputs)) * PRIOR)
-                fade = 0.5 ** (ages / memory) if memory else torch.ones(recent)
-                self.register_buffer("fade", fade, persistent=False)
+                self.register_buffer("fade", torch.ones(recent))
 
             def forward(self, history: Tensor) -> Tensor:
                 latest = history[:, -recent:]
@@ -92,25 +88,48 @@ class Als:
         return Recipe(1.0, 64, "closed-form", 0.0, 0.0)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
-        """Solve for users and items in turn."""
-        import torch
+        """Solve for users and items in turn; before, in a few sweeps, for how a history fades."""
+        from sartor.catalog.models._recommending import (
+            MEMORIES,
+            PRIOR,
+            counts,
+            fading,
+            gain,
+            held_out,
+            popularity,
+            without_last,
+        )
 
-        from sartor.catalog.models._recommending import PRIOR, counts, popularity
+        fade, factors, gram = (module.get_buffer(name) for name in ("fade", "factors", "gram"))
+        start = factors.clone()
+        histories, wanted = held_out(batches)
+        _sweep(factors, gram, without_last(batches), _TRIAL_SWEEPS)
+        reached = []
+        for memory in MEMORIES:
+            fade.copy_(fading(len(fade), memory))
+            reached.append(gain(module(histories), histories, wanted))
+        fade.copy_(fading(len(fade), MEMORIES[reached.index(max(reached))]))
+        factors.copy_(start)
+        _sweep(factors, gram, batches, _SWEEPS)
+        module.get_buffer("prior").copy_(popularity(counts(batches, len(factors))) * PRIOR)
 
-        items = module.get_buffer("factors")
-        who, what, count = [], [], 0
-        for _, done in batches():
-            rows, places = (done > 0).nonzero(as_tuple=True)
-            who.append(rows + count)
-            what.append(done[rows, places].long() - 1)
-            count += len(done)
-        user_of, item_of = torch.cat(who), torch.cat(what)
-        users = torch.zeros(count, items.shape[1])
-        for _ in range(_SWEEPS):
-            users = _solved(users, items, user_of, item_of)
-            items.copy_(_solved(items, users, item_of, user_of))
-        module.get_buffer("gram").copy_(_UNMET * items.T @ items)
-        module.get_buffer("prior").copy_(popularity(counts(batches, len(items))) * PRIOR)
+
+def _sweep(items: Tensor, gram: Tensor, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]], sweeps: int) -> None:
+    """Set vectors of items (items, width), and what users' equations share (width, width)."""
+    import torch
+
+    who, what, count = [], [], 0
+    for _, done in batches():
+        rows, places = (done > 0).nonzero(as_tuple=True)
+        who.append(rows + count)
+        what.append(done[rows, places].long() - 1)
+        count += len(done)
+    user_of, item_of = torch.cat(who), torch.cat(what)
+    users = torch.zeros(count, items.shape[1])
+    for _ in range(sweeps):
+        users = _solved(users, items, user_of, item_of)
+        items.copy_(_solved(items, users, item_of, user_of))
+    gram.copy_(_UNMET * items.T @ items)
 
 
 def _solved(start: Tensor, fixed: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

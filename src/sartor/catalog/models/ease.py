@@ -13,26 +13,20 @@ from sartor.types import DataCard, Network, Provenance
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_SIZES = (
-    ("s", 1000, 20, "quick"),
-    ("m", 4000, 50, "quick"),
-    ("l", 4000, 200, "balanced"),
-    ("xl", 8000, 200, "thorough"),
-)
-"""Name, items, weights per item, least effort. The time to fit grows with the cube of the items."""
+_SIZES = (("s", 1000, 20, 20), ("m", 4000, 50, 50), ("l", 4000, 200, 100), ("xl", 8000, 200, 100))
+"""Name, items, weights per item, latest items of a history that count; the time to fit grows with the cube of items."""
 
-_REACHES = (("", 0.0, 0.0, 200.0), ("-near", 20.0, 5.0, 50.0), ("-next", 10.0, 2.0, 100.0))
-"""Suffix, half-life of pairs, half-life of the history (places), regularisation (interactions)."""
-
-_EFFORTS = ("quick", "balanced", "thorough")
+_OFFERED = ((0.0, 200.0), (20.0, 50.0), (10.0, 100.0))  # half-life of pairs, regularisation in interactions
+_OFFERS = {"quick": 2, "balanced": 3, "thorough": 4}  # sizes
 
 
 @register("models", "ease")
 class Ease:
     """Weights between items that predict each from the others: -P / diag(P) with P the inverse Gram matrix.
 
-    ``near`` and ``next`` weigh pairs in the Gram matrix by how near they were met, an exponential kernel of the
-    distance in order, and the user's latest items most. Source: Steck 2019, arXiv:1905.03375.
+    Pairs may weigh less in the Gram matrix the further apart they were met, an exponential kernel of their distance in
+    order, and items of a history the older they are; how fast is chosen by the last thing each user did in train.
+    Source: Steck 2019, arXiv:1905.03375.
     """
 
     name: str
@@ -42,30 +36,24 @@ class Ease:
     baseline = False
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
-        """By how many items have how many weights, with and without regard to order."""
-        items, rank = len(card.labels), _EFFORTS.index(effort)
-        offered = [size for size in _SIZES if _EFFORTS.index(size[3]) <= rank]
-        smaller = [size for size in offered if size[1] < items] or offered[:1]
-        for name, known, weights, _ in smaller:
-            for suffix, reach, memory, regularisation in _REACHES:
+        """By how many items have how many weights."""
+        items, size = len(card.labels), max(sizes)
+        smallest = _SIZES[0][1]
+        for name, known, weights, recent in _SIZES[: _OFFERS[effort]]:
+            if known <= max(items, smallest):
                 options = {
                     "known": min(known, items),
-                    "neighbours": min(weights, known, items),
-                    "reach": reach,
-                    "memory": memory,
-                    "regularisation": regularisation,
+                    "neighbours": min(weights, items),
+                    "recent": min(recent, *size),
                 }
-                yield Variant(name + suffix, options, max(sizes))
+                yield Variant(name, options, size)
 
     def build(self, network: Network) -> nn.Module:
         """Histories (n, L) to scores (n, outputs)."""
         from sartor.catalog.models._recommending import NeighbourScores
 
         options = network.options
-        size = (options["known"], options["neighbours"], options["memory"], network.input_size[0])
-        module = NeighbourScores(network.outputs, *size)
-        module.reach, module.regularisation = options["reach"], options["regularisation"]
-        return module
+        return NeighbourScores(network.outputs, options["known"], options["neighbours"], options["recent"])
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Solving is not repeated."""
@@ -75,12 +63,12 @@ class Ease:
         """Invert the Gram matrix, keep the largest weights: negative ones hardly change the head of a list."""
         import torch
 
-        from sartor.catalog.models._recommending import counts, together
+        from sartor.catalog.models._recommending import NeighbourScores
 
-        known, items = len(module.get_buffer("near")), len(module.get_buffer("prior"))
-        matrix = together(batches, known, module.reach)  # type: ignore[arg-type]
-        matrix.diagonal().add_(module.regularisation)  # type: ignore[arg-type]
-        inverse = torch.linalg.inv(matrix)
-        weights = inverse / -inverse.diagonal()[None, :]  # column j predicts item j
-        weights.fill_diagonal_(0)
-        module.keep(weights, counts(batches, items))  # type: ignore[operator]
+        def weights(gram: Tensor, regularisation: float) -> Tensor:
+            inverse = torch.linalg.inv(gram + regularisation * torch.eye(len(gram)))
+            found: Tensor = inverse / -inverse.diagonal()[None, :]  # column j predicts item j
+            return found.fill_diagonal_(0)
+
+        assert isinstance(module, NeighbourScores)
+        module.fit(batches, _OFFERED, weights)

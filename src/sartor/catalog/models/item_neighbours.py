@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 _MOST_ITEMS = 12_000  # the item-item matrix is whole while it is computed: 576 MB at most
 _SHRINKAGE = 10.0  # co-occurrences; pairs that were rarely met together count for less
-_SIZES = (("s", 2000, 20), ("m", _MOST_ITEMS, 50), ("l", _MOST_ITEMS, 200))  # name, items, neighbours
-_REACHES = (("", 0.0, 0.0), ("-near", 20.0, 2.0))  # suffix, half-life of pairs, half-life of the history
+_SIZES = (("s", 2000, 20, 20), ("m", _MOST_ITEMS, 50, 50), ("l", _MOST_ITEMS, 200, 100))
+"""Name, items that have neighbours, neighbours per item, latest items of a history that count."""
+
+_OFFERED = ((0.0, _SHRINKAGE), (20.0, _SHRINKAGE), (5.0, _SHRINKAGE))  # half-life of pairs
 
 
 @register("models", "item-neighbours")
 class ItemNeighbours:
-    """Sums the cosines of the user's items with all others; ``near`` ones count neighbours in time more.
+    """Sums the cosines of the user's latest items with all others.
 
-    Source: Sarwar et al. 2001, "Item-based collaborative filtering recommendation algorithms"; shrinkage as in Bell and
-    Koren 2007; fading with distance in order as in Ludewig and Jannach 2018, arXiv:1803.09587.
+    How fast pairs lose weight with their distance in order, and a history with age, is chosen by the last thing each
+    user did in train. Source: Sarwar et al. 2001, "Item-based collaborative filtering recommendation algorithms";
+    shrinkage as in Bell and Koren 2007; weights by distance as in Ludewig and Jannach 2018, arXiv:1803.09587.
     """
 
     name: str
@@ -34,28 +37,23 @@ class ItemNeighbours:
     baseline = False
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
-        """By how many items have how many neighbours, with and without regard to order."""
-        items = len(card.labels)
-        offered = [size for size in _SIZES if size[1] == _MOST_ITEMS or size[1] < items]
-        for name, known, neighbours in offered if effort != "quick" else offered[:2]:
-            for suffix, reach, memory in _REACHES:
+        """By how many items have how many neighbours."""
+        items, size = len(card.labels), max(sizes)
+        for name, known, neighbours, recent in _SIZES[: 2 if effort == "quick" else 3]:
+            if known < items or known == _MOST_ITEMS:
                 options = {
                     "known": min(known, items),
-                    "neighbours": min(neighbours, items, known),
-                    "reach": reach,
-                    "memory": memory,
+                    "neighbours": min(neighbours, items),
+                    "recent": min(recent, *size),
                 }
-                yield Variant(name + suffix, options, max(sizes))
+                yield Variant(name, options, size)
 
     def build(self, network: Network) -> nn.Module:
         """Histories (n, L) to scores (n, outputs)."""
         from sartor.catalog.models._recommending import NeighbourScores
 
         options = network.options
-        size = (options["known"], options["neighbours"], options["memory"], network.input_size[0])
-        module = NeighbourScores(network.outputs, *size)
-        module.reach = options["reach"]
-        return module
+        return NeighbourScores(network.outputs, options["known"], options["neighbours"], options["recent"])
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Counting is not repeated."""
@@ -63,11 +61,11 @@ class ItemNeighbours:
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Count pairs, divide by the norms, keep the largest."""
-        from sartor.catalog.models._recommending import counts, together
+        from sartor.catalog.models._recommending import NeighbourScores
 
-        known, items = len(module.get_buffer("near")), len(module.get_buffer("prior"))
-        matrix = together(batches, known, module.reach)  # type: ignore[arg-type]
-        norms = matrix.diagonal().clamp(min=1e-9).sqrt()
-        matrix /= norms[:, None] * norms[None, :] + _SHRINKAGE
-        matrix.fill_diagonal_(0)
-        module.keep(matrix, counts(batches, items))  # type: ignore[operator]
+        def cosines(matrix: Tensor, shrinkage: float) -> Tensor:
+            norms = matrix.diagonal().clamp(min=1e-9).sqrt()
+            return (matrix / (norms[:, None] * norms[None, :] + shrinkage)).fill_diagonal_(0)
+
+        assert isinstance(module, NeighbourScores)
+        module.fit(batches, _OFFERED, cosines)
