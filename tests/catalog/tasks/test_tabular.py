@@ -294,19 +294,29 @@ def test_answers():
 
 
 @pytest.mark.parametrize("task", [LABELS, NUMBERS], ids=lambda task: task.name)
-def test_explanations_name_the_column_that_decides(task):
+@pytest.mark.parametrize(("value", "other"), [(7, "doubled"), ("red", "another"), (True, "turned round")])
+def test_explanations_name_the_column_that_decides(task, value, other):
+    """The column counts only where it is changed to something: missing is taken for what it was."""
     pipeline = Pipeline(task.name, ("no", "yes"), (2,), "m", "onnxruntime", "fp32", 1, 1)
+    changed = {"doubled": 14, "another": "\0", "turned round": False}[other]
 
     def ask(raws):
-        values = np.array([0.9 if json.loads(raw).get("a") is not None else 0.3 for raw in raws])
+        values = np.array([0.3 if json.loads(raw)["a"] == changed else 0.9 for raw in raws])
         return np.c_[1 - values, values] if task is LABELS else values[:, None]
 
-    explanation = task.explain(ask, b'{"b":2,"a":7,"c":null}', pipeline)
+    explanation = task.explain(ask, json.dumps({"b": 2, "a": value, "c": None}).encode(), pipeline)
     assert explanation.kind == "features"
-    assert explanation.causes[0].name == "a = 7"
+    assert explanation.causes[0].name == f"a = {value}"
     assert explanation.causes[0].weight == pytest.approx(0.6)
-    assert len(explanation.causes) == 2
-    assert "a = 7" in explanation.sentence
+    assert [cause.weight for cause in explanation.causes[1:]] == [0.0]
+    assert f"a = {value}: {other}, 0.9 becomes 0.3" in explanation.sentence
+
+
+def test_an_explanation_says_so_where_nothing_decides():
+    pipeline = Pipeline("tabular-regression", (), (2,), "m", "onnxruntime", "fp32", 1, 1)
+    explanation = NUMBERS.explain(lambda raws: np.ones((len(raws), 1)), b'{"a":1}', pipeline)
+    assert explanation.sentence.startswith("no single column decides")
+    assert NUMBERS.explain(lambda raws: np.ones((len(raws), 1)), b"{}", pipeline).causes == ()
 
 
 # ---------------------------------------------------------------------------------------------------------- scores

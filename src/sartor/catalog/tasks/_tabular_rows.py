@@ -73,7 +73,11 @@ def explain_columns(
     measure: Callable[[Array], float],
     answer: Callable[[Array], str],
 ) -> Explanation:
-    """Which columns an answer rests on: each in turn is taken away (made missing), and the file is asked again.
+    """Which columns an answer rests on: each in turn is made missing or another, and the file is asked again.
+
+    The weight of a column is the largest fall (or rise, below 0) among its changes: what is missing may be taken for
+    the very value that was there. Numbers are also halved, doubled and set to 0, flags turned round, text replaced by
+    what no category is called.
 
     Args:
         ask: outputs for raw inputs.
@@ -82,21 +86,36 @@ def explain_columns(
         answer: one output in words.
     """
     row = decode_row(raw)
-    names = [name for name, value in row.items() if value is not None]
-    asked = [raw, *(json.dumps({**row, name: None}).encode() for name in names)]
+    asked, meant = [raw], []
+    for name, value in row.items():
+        for words, other in _others(value):
+            asked.append(json.dumps({**row, name: other}).encode())
+            meant.append((name, words))
     outputs = ask(asked)
-    whole = measure(outputs[0])
-    weights = [whole - measure(output) for output in outputs[1:]]
-    order = sorted(range(len(names)), key=lambda number: -abs(weights[number]))[:MOST_CAUSES]
-    causes = tuple(Cause(f"{names[number]} = {_short(row[names[number]])}", weights[number]) for number in order)
-    said = answer(outputs[0])
+    whole, said = measure(outputs[0]), answer(outputs[0])
+    strongest: dict[str, tuple[float, str, Array]] = {}
+    for (name, words), output in zip(meant, outputs[1:], strict=True):
+        fall = whole - measure(output)
+        if name not in strongest or abs(fall) > abs(strongest[name][0]):
+            strongest[name] = fall, words, output
+    order = sorted(strongest, key=lambda name: -abs(strongest[name][0]))[:MOST_CAUSES]
+    causes = tuple(Cause(f"{name} = {_short(row[name])}", strongest[name][0]) for name in order)
     if not causes or abs(causes[0].weight) < 0.01 * max(abs(whole), 1e-9):
-        return Explanation(
-            "features", causes, f"no single column decides: the answer stays {said} whichever is missing"
-        )
-    first = order[0] + 1
-    sentence = (
-        f"{said} rests most on {causes[0].name}: without it, {whole:.3g} becomes {measure(outputs[first]):.3g} "
-        f"({answer(outputs[first])})"
-    )
+        return Explanation("features", causes, f"no single column decides: it stays {said} whichever is changed")
+    fall, words, output = strongest[order[0]]
+    became = f"{whole:,.4g} becomes {whole - fall:,.4g}"
+    other = answer(output)
+    sentence = f"{said} rests most on {causes[0].name}: {words}, {became}" + (f" ({other})" if other != said else "")
     return Explanation("features", causes, sentence)
+
+
+def _others(value: Any) -> list[tuple[str, Any]]:
+    """What is put in the place of a value, each with a word for it; nothing for what is missing already."""
+    if value is None:
+        return []
+    missing: list[tuple[str, Any]] = [("missing", None)]
+    if isinstance(value, bool):
+        return [*missing, ("turned round", not value)]
+    if isinstance(value, (int, float)):
+        return [*missing, ("halved", value / 2), ("doubled", value * 2), ("set to 0", 0)]
+    return [*missing, ("another", "\0")] if isinstance(value, str) else missing

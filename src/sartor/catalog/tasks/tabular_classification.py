@@ -84,7 +84,7 @@ class TabularClassification:
         return label_answer(output, pipeline)
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
-        """How far the best label's confidence falls when a column is taken away, that is, made missing."""
+        """How far the best label's confidence falls when a column is missing or another."""
         from sartor.catalog.tasks._tabular_rows import explain_columns
 
         best = int(ask([raw])[0].argmax())

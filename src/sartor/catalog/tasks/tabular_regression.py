@@ -89,7 +89,7 @@ class TabularRegression:
         return {"label": number_text(value), "confidence": 1.0, "value": value}
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
-        """How far the number falls when a column is taken away, that is, made missing."""
+        """How far the number falls, or rises, when a column is missing or another."""
         from sartor.catalog.tasks._tabular_rows import explain_columns
 
         return explain_columns(ask, raw, lambda output: float(output[0]), lambda output: number_text(float(output[0])))
