@@ -138,7 +138,7 @@ class _Service:
         return await self._one(request, self.served.answer)
 
     async def explain(self, request: Request) -> Response:
-        return await self._one(request, self.served.explain)
+        return await self._one(request, lambda raw: self.served.explain(raw, request.scope["language"]))
 
     async def _one(self, request: Request, work: Callable[[bytes], dict[str, Any]]) -> Response:
         """What ``work`` makes of the one input in the body."""

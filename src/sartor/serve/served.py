@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sartor.codec import to_plain
+from sartor.language import ENGLISH, say
 from sartor.stages.package import Model, compare, open_package
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
@@ -68,10 +69,10 @@ class Served:
         rounded = {part: round(spent, 3) for part, spent in parts.items()}
         return {**answer, "latency_ms": {**rounded, "total": round(sum(parts.values()), 3)}}
 
-    def explain(self, raw: bytes) -> dict[str, Any]:
-        """Why the answer to one input is what it is."""
+    def explain(self, raw: bytes, language: str = ENGLISH) -> dict[str, Any]:
+        """Why the answer to one input is what it is, in the reader's language."""
         explanation: dict[str, Any] = to_plain(self.model.explain(raw))
-        return explanation
+        return {**explanation, "sentence": say(explanation["sentence"], language)}
 
     def examples(self) -> list[str]:
         """A few inputs to try: golden ones, as text, or as base64 where they are pictures."""
