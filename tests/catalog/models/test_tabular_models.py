@@ -199,3 +199,12 @@ def test_many_classes_get_fewer_rounds():
     many = replace(card(2), labels=tuple(map(str, range(200))))
     plugin = registry.get("models", "gradient-boosting")
     assert all(v.options["rounds"] <= 30 for v in plugin.variants(many, [(COLUMNS,)], "thorough"))
+
+
+def test_without_lightgbm_the_family_says_how_to_get_it(monkeypatch):
+    from sartor.catalog.models import gradient_boosting
+    from sartor.errors import MissingExtra
+
+    monkeypatch.setattr(gradient_boosting, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"sartor\[tabular\]"):
+        list(gradient_boosting.GradientBoosting().variants(card(2), [(COLUMNS,)], "quick"))

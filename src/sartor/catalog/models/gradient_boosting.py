@@ -82,7 +82,7 @@ class GradientBoosting:
 
         from sartor.catalog.models._trees import take_lightgbm
 
-        pairs = [(inputs[..., -1].numpy(), targets.numpy()) for inputs, targets in batches()]
+        pairs = [(inputs[..., -1].clone().numpy(), targets.numpy()) for inputs, targets in batches()]  # not the steps
         rows, truths = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
         booster = _grown(rows, truths, module)
         known = np.isfinite(rows).any(axis=0)
