@@ -65,14 +65,12 @@ def _left_out(kinds: Mapping[str, str]) -> list[DataProblem]:
         return [name for name, found in kinds.items() if found == kind]
 
     return [
-        *_problem("CONSTANT_COLUMN", named("constant"), "hold the same value in every row seen and were left out"),
-        *_problem("EMPTY_COLUMN", named("empty"), "hold no value in any row seen and were left out"),
+        *_problem("CONSTANT_COLUMN", named("constant"), "left out: the same value in every row seen"),
+        *_problem("EMPTY_COLUMN", named("empty"), "left out: no value in any row seen"),
         *_problem(
-            "NAME_COLUMN",
-            named("name"),
-            "differ in nearly every row, as names and numbers of records do, and were left out",
+            "NAME_COLUMN", named("name"), "left out: different in nearly every row, as names and row numbers are"
         ),
-        *_problem("TEXT_COLUMN", named("text"), "hold free text, which this task does not read; they were left out"),
+        *_problem("TEXT_COLUMN", named("text"), "left out: free text, which this task does not read"),
     ]
 
 
@@ -98,9 +96,9 @@ def _cells_problems(kinds: Mapping[str, str], cells: Mapping[str, Sequence[Any]]
         if other:
             mixed.append(f"{name}: {other[0]!r:.40}")
     return [
-        *_problem("MANY_MISSING", lacking, "lack more than half of their values"),
-        *_problem("NUMBERS_AS_TEXT", written, "hold numbers written as text; they were read as numbers"),
-        *_problem("MIXED_COLUMN", mixed, "hold values of another kind here and there; those count as missing"),
+        *_problem("MANY_MISSING", lacking, "with more than half of the values missing"),
+        *_problem("NUMBERS_AS_TEXT", written, "with numbers written as text; they were read as numbers"),
+        *_problem("MIXED_COLUMN", mixed, "with values of another kind here and there; those count as missing"),
     ]
 
 
@@ -124,7 +122,7 @@ def _leaks(
     return _problem(
         "TELLS_THE_TRUTH",
         found,
-        "alone give the answer nearly without error; if it is not known when predicting, leave it out (data.ignore)",
+        "enough to give the answer nearly without error; what is not known when predicting has to be left out (data.ignore)",
     )
 
 
