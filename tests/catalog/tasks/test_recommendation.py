@@ -228,3 +228,36 @@ def test_equal_histories_of_two_users_are_no_copies():
     assert sightings[0].facts == {"length": (1,)}
     with pytest.raises(DataError):
         TASK.inspect(raw(user="1", history=[]), b"{}")
+
+
+def test_from_a_table_to_a_list(tmp_path):
+    """Numbers mean the same items to the reader, the encoder, the network and the scores."""
+    from sartor.evidence import Workspace
+    from sartor.jobs import PrepareJob, TrainJob
+    from sartor.prepared import open_data
+    from sartor.stages.data import prepare
+    from sartor.stages.train import train
+    from sartor.types import DataSource, Network
+
+    generator = np.random.default_rng(0)
+    rows = ["user,item,timestamp"]
+    for user in range(60):
+        places = generator.integers(0, 30) + np.cumsum(generator.choice([1, 1, 1, 2], 9))
+        rows += [f"u{user},film {place % 30},{when}" for when, place in enumerate(places)]
+    (tmp_path / "events.csv").write_text("\n".join(rows))
+    workspace = Workspace(tmp_path / "workspace")
+    source = DataSource(str(tmp_path / "events.csv"))
+    card = prepare(PrepareJob(source, "recommendation", 0, "stamp"), workspace).card
+    assert sorted(card.labels) == sorted(f"film {number}" for number in range(30))
+    assert {split.samples for split in card.splits.values()} == {60}
+    data = open_data(card.fingerprint, workspace)
+    catalogue = data.recalled((8,))
+    assert [catalogue.numbers(TASK.decode(raw(history=[name])), 1)[0] for name in card.labels] == list(range(1, 31))
+    reached = {}
+    for name in ("most-popular", "ease"):
+        family = registry.get("models", name)
+        variant = next(iter(family.variants(card, TASK.input_sizes(card), "quick")))
+        network = Network(name, variant.name, variant.options, variant.input_size, 30)
+        job = TrainJob("recommendation", network, card.fingerprint, family.recipe(network, 60, 1), 0, 1)
+        reached[name] = train(job, workspace).score
+    assert reached["ease"] > reached["most-popular"] + 0.2  # what comes next on a circle
