@@ -122,7 +122,7 @@ def _leaks(
     return _problem(
         "TELLS_THE_TRUTH",
         found,
-        "enough to give the answer nearly without error; what is not known when predicting has to be left out (data.ignore)",
+        "enough to give the answer nearly without error; leave out what is not known when predicting (data.ignore)",
     )
 
 
