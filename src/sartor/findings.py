@@ -15,7 +15,6 @@ from sartor.jobs import (
     DescribeResult,
     EvaluateJob,
     EvaluateResult,
-    ExplainJob,
     ExplainResult,
     MeasureJob,
     MeasureResult,
@@ -181,7 +180,7 @@ class Findings:
         self._quality[action.subject][job.split] = tuple(
             m for m in result.measurements if not (unpaired and m.metric.name.endswith("_drop"))
         )
-        insight = self.insights.get(action.subject, Insight(split=job.split))
+        insight = self.insights.get(action.subject, Insight(split=""))
         if insight.split != "test":
             self.insights[action.subject] = replace(
                 insight,
@@ -194,8 +193,7 @@ class Findings:
             )
 
     def _learn_explain(self, action: Action, result: ExplainResult) -> None:
-        job: ExplainJob = action.job
-        insight = self.insights.get(action.subject, Insight(split=job.split))
+        insight = self.insights.get(action.subject, Insight(split=""))
         self.insights[action.subject] = replace(insight, explained=result.examples)
 
     def _add_training(self, job: TrainJob, result: TrainResult) -> None:

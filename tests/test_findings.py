@@ -1,0 +1,71 @@
+"""What a run takes in of the outcomes of its actions: judgements with what they show, explanations, refusals."""
+
+import pytest
+
+from sartor.catalog.contracts import Action, Outcome
+from sartor.findings import Findings
+from sartor.jobs import ArtifactResult, EvaluateJob, EvaluateResult, ExplainJob, ExplainResult
+from sartor.run import _pipeline, metrics_of
+from sartor.testing.tiny_package import tiny_run, write_colour_model
+from sartor.types import Chart, Example, Explanation, Record, Refusal, Table
+
+
+@pytest.fixture
+def run(fake_tasks, word_files):
+    model, _, pipeline = word_files
+    return tiny_run(model, pipeline=pipeline)
+
+
+@pytest.fixture
+def findings(run):
+    from sartor import registry
+
+    candidate = run.records[0].candidate
+    metrics = metrics_of(registry.get("tasks", "fake-words"))
+    found = Findings(run.requirement, run.card, run.device, metrics, [Record(candidate)])
+    artifact = run.records[0].artifact
+    found.learn(Action("export", None, candidate.network.id, "select"), done(ArtifactResult(artifact, 1.0)))
+    return found
+
+
+def done(result=None, refusal=None):
+    return Outcome("key", result, refusal, 1.0, False)
+
+
+def judged(run, split):
+    record = run.records[0]
+    job = EvaluateJob(record.artifact.sha256, _pipeline(record, run), "data", split, "device", 0.95)
+    return Action("evaluate", job, record.candidate.id, "select")
+
+
+def explained(run):
+    record = run.records[0]
+    job = ExplainJob(record.artifact.sha256, _pipeline(record, run), "data", "test", (0,))
+    return Action("explain", job, record.candidate.id, "confirm")
+
+
+def test_charts_tables_and_explanations_are_kept_side_by_side(run, findings):
+    chart, table = Chart("c", "x", "y", ()), Table("t", ("a",), (("1",),))
+    result = EvaluateResult((), "sha", charts=(chart,), tables=(table,))
+    example = Example("row 1", "ham", "spam", 0.9, text="free", explanation=Explanation("words", (), "free decides"))
+    findings.learn(judged(run, "test"), done(result))
+    findings.learn(explained(run), done(ExplainResult((example,))))
+    insight = findings.insights[run.decision.chosen]
+    assert (insight.split, insight.charts, insight.tables) == ("test", (chart,), (table,))
+    assert insight.explained == (example,)
+    findings.learn(judged(run, "validation"), done(EvaluateResult((), "sha")))
+    assert findings.insights[run.decision.chosen] == insight, "what the test split showed stays"
+
+
+def test_what_cannot_be_explained_is_no_worse_for_it(run, findings):
+    findings.learn(explained(run), done(refusal=Refusal("CRASHED", "the runtime crashed")))
+    assert findings.records()[0].refusals == ()
+    findings.learn(judged(run, "test"), done(refusal=Refusal("CRASHED", "the runtime crashed")))
+    assert findings.records()[0].refusals == (Refusal("CRASHED", "the runtime crashed"),)
+
+
+def test_a_package_is_run_with_what_its_file_was_judged_with(run, word_files, tmp_path):
+    pipeline = _pipeline(run.records[0], run)
+    assert (pipeline.encoding, pipeline.learnt) == ("words", word_files[2].learnt)
+    pictures = tiny_run(write_colour_model(tmp_path / "made.onnx"))
+    assert _pipeline(pictures.records[0], pictures).learnt == ""
