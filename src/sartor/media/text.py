@@ -29,9 +29,9 @@ SCRIPTS = (
 )  # fmt: skip
 """Blocks of letters by code point, ascending."""
 
-MIXED_SHARE = 0.2  # of the letters: a second script with at least so many makes a text mixed
+MIXED_SHARE = 0.3  # of the letters: a second script with at least so many makes a text mixed
 SHINGLE = 5  # characters; what near copies are told by
-MOST_LETTERS = 70_000  # characters kept at hand
+MOST_LETTERS = 70_000  # characters, and words, kept at hand: text from anywhere must not fill the memory
 NEAR_SHARE = 0.7  # of all shingles of two texts that near copies have in common
 
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -93,7 +93,7 @@ class _Letters(dict[str, str]):
     """A character without case; with blanks around where it stands alone. Filled as characters are met."""
 
     def __missing__(self, letter: str) -> str:
-        if len(self) >= MOST_LETTERS:  # text from anywhere must not fill the memory
+        if len(self) >= MOST_LETTERS:
             self.clear()
         self[letter] = found = self._seen(letter)
         return found
@@ -135,7 +135,7 @@ def scripts(text: str) -> dict[str, int]:
 
 
 def script(text: str) -> str:
-    """The script of a text: its commonest one, ``mixed`` where a second has a fifth of the letters, ``none``."""
+    """The script of a text: its commonest one, ``mixed`` where a second has three tenths of the letters, ``none``."""
     found = scripts(text)
     if "Kana" in found and "Han" in found:  # Japanese is written in both
         found["Kana"] += found.pop("Han")
@@ -154,18 +154,30 @@ def has_markup(text: str) -> bool:
 
 def has_control(text: str) -> bool:
     """True where characters are no text: control codes, replacement signs of a wrong decoding."""
-    return not text.isprintable() and _CONTROL.search(text) is not None
+    return "\ufffd" in text or (not text.isprintable() and _CONTROL.search(text) is not None)
 
 
 def likeness(text: str) -> int:
-    """64 bits that differ in few places for texts with most 5-character sequences in common.
+    """64 bits that differ in few places for texts with most words in common.
 
     Source: Charikar 2002, "Similarity estimation techniques from rounding algorithms" (simhash).
     """
-    hashes = np.unique(_shingles(text))
-    bits = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
-    signs = np.packbits(2 * bits.sum(axis=0, dtype=np.int64) > len(hashes), bitorder="little")
-    return int(signs.view(np.uint64)[0])
+    hashes = b"".join(map(_HASHES.__getitem__, set(words(text))))
+    bits = np.unpackbits(np.frombuffer(hashes, np.uint8).reshape(-1, 8), axis=1)
+    return int.from_bytes(np.packbits(2 * bits.sum(axis=0, dtype=np.int64) > len(bits)).tobytes(), "big")
+
+
+class _Hashes(dict[str, bytes]):
+    """64 bits of a word."""
+
+    def __missing__(self, word: str) -> bytes:
+        if len(self) >= MOST_LETTERS:
+            self.clear()
+        self[word] = found = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return found
+
+
+_HASHES = _Hashes()
 
 
 def nearly_same(left: str, right: str) -> bool:

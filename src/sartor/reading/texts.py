@@ -93,11 +93,10 @@ def _headless(table: Table) -> tuple[str, str] | None:
     if len(table.columns) != 2 or {name.lower() for name in table.columns} & {*INPUT_NAMES, *LABEL_NAMES}:
         return None
     below = [row for _, row in islice(table.rows(None), HEAD_ROWS)]
-    for place, column in enumerate(table.columns):
-        values = [row.get(column) for row in below]
-        if column in values and len(set(values)) <= max(1, len(values) // 2):
-            return table.columns[1 - place], column
-    return None
+    kinds = {column: {row.get(column) for row in below} for column in table.columns}
+    label, text = sorted(table.columns, key=lambda column: len(kinds[column]))
+    repeats = len(kinds[label]) < min(len(below), len(kinds[text]))
+    return (text, label) if label in kinds[label] and repeats else None
 
 
 def _rows(table: Table, text: str, label: str, names: Sequence[str], first: Sequence[Sample]) -> Iterator[Sample]:
