@@ -18,6 +18,11 @@ PIECES_PER_WORD = 1.4  # about, of ordinary text
 FRAME = 2  # special tokens around a text
 STEP = 8  # lengths are multiples of it
 LONGEST = 256
+_INERT_KEYS = frozenset(  # of configurations written by older versions; of what they chose, nothing is used here
+    ["gradient_checkpointing", "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_type",
+     "pooler_num_fc_layers", "pooler_size_per_head", "output_past", "tie_weights_", "use_cache", "language",
+     "summary_activation", "summary_last_dropout", "summary_type", "summary_use_proj", "sinusoidal_pos_embds"]
+)  # fmt: skip
 
 
 def variant(feature: str, folder: Path, sizes: Sequence[tuple[int, ...]]) -> Variant:
@@ -44,7 +49,9 @@ def encoder(options: Mapping[str, str]) -> tuple[nn.Module, int]:
     from transformers import MODEL_MAPPING
 
     folder = Path(options["checkpoint"])
-    config = _checkpoints.read_config(folder)
+    config = {key: value for key, value in _checkpoints.read_config(folder).items() if key not in _INERT_KEYS}
+    if config.get("position_embedding_type") == "absolute":  # the only way left, so it is no longer said
+        del config["position_embedding_type"]
     weights = _checkpoints.read_weights(folder, options.get("sha256", ""))
     kind, settings = config["model_type"], _checkpoints.settings_of(config)
     model = _checkpoints.architecture(kind, MODEL_MAPPING, "text encoder", settings, 1, ("pooler",), weights)

@@ -126,6 +126,8 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
                 network = Network(name, variant.name, options, size, outputs, variant.encoding)
                 yield family, network, None
         except Unsupported as refusal:
+            if requirement.model and hasattr(family, "checkpoint_variant"):
+                continue  # the checkpoint is what it has to offer
             network = Network(name, "", {}, tuple(sizes[0]), outputs)
             yield family, network, Refusal(refusal.code, refusal.detail)
         except MissingExtra as missing:
@@ -134,26 +136,30 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
             network = Network(name, "", {}, tuple(sizes[0]), outputs)
             yield family, network, Refusal("MISSING_EXTRA", str(missing))
     if requirement.model:
-        name, adapter = _adapter(requirement)
-        variant = adapter.checkpoint_variant(Path(requirement.model), sizes)
-        size, options = tuple(variant.input_size), dict(variant.options)
-        yield adapter, Network(name, variant.name, options, size, outputs, variant.encoding), None
+        for name, adapter in _adapters(requirement).items():
+            variant = adapter.checkpoint_variant(Path(requirement.model), sizes)
+            size, options = tuple(variant.input_size), dict(variant.options)
+            yield adapter, Network(name, variant.name, options, size, outputs, variant.encoding), None
 
 
-def _adapter(requirement: Requirement) -> tuple[str, Any]:
-    """The family that takes checkpoints of the task.
+def _adapters(requirement: Requirement) -> dict[str, Any]:
+    """The families that take checkpoints of the task.
 
     Raises:
         RequirementError: there is none.
     """
-    for name in requirement.search.models or registry.names("models"):
-        family = registry.get("models", name)
-        if requirement.task in family.tasks and hasattr(family, "checkpoint_variant"):
-            return name, family
-    raise RequirementError(
-        [f"model  no model family takes a checkpoint for {requirement.task}; remove model, or name another task"],
-        source=requirement.name,
-    )
+    families = {name: registry.get("models", name) for name in requirement.search.models or registry.names("models")}
+    found = {
+        name: family
+        for name, family in families.items()
+        if requirement.task in family.tasks and hasattr(family, "checkpoint_variant")
+    }
+    if not found:
+        raise RequirementError(
+            [f"model  no model family takes a checkpoint for {requirement.task}; remove model, or name another task"],
+            source=requirement.name,
+        )
+    return found
 
 
 def _parent(candidate: Candidate, precisions: Mapping[str, str]) -> str:
