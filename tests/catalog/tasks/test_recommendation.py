@@ -192,10 +192,10 @@ def test_a_list_with_two_equals_swapped_is_hardly_another():
 
 
 def test_shown_samples_tick_hits():
-    example = TASK.show(raw(user="7", history=list("pqrstuvw")), truth("b"), listed("abc")[0], PIPELINE)
+    example = TASK.show(raw(user="7", history=list("klmnopqrstuvw")), truth("b"), listed("abc")[0], PIPELINE)
     assert example.truth == "b"
     assert example.answer.startswith("a; ✔ b; c")
-    assert example.text == "3 before; s; t; u; v; w"
+    assert example.text == "3 before; n; o; p; q; r; s; t; u; v; w"
 
 
 def test_windows_end_where_something_was_done_and_keep_the_order():

@@ -19,7 +19,7 @@ RESAMPLES = 300
 MASKED = -1e8  # scores below it are of items that the user has met
 HEAD_SHARE = 0.2  # of the catalogue, by frequency; the rest is its long tail
 BUCKETS = (0.01, 0.05, 0.2, 1.0)  # of the catalogue, by frequency
-SHOWN_USERS, SHOWN_ITEMS = 8, 5
+SHOWN_USERS, SHOWN_ITEMS = 8, 10
 
 
 def recommendation_scores(outputs: Array, truths: Sequence[bytes], labels: Sequence[str], confidence: float) -> Scores:

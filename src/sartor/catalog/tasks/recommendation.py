@@ -133,18 +133,18 @@ class Recommendation:
         outputs = ask(asked)
         numbers, shares = _shares(outputs[0])
         if not len(numbers):
-            return Explanation("items", (), "There is nothing new to recommend.")
+            return Explanation("items", (), "there is nothing new to recommend")
         first, name = int(numbers[0]), pipeline.labels[int(numbers[0])]
         if not len(latest):
-            return Explanation("items", (), f"{name} is what is popular: no history was given to explain it by.")
+            return Explanation("items", (), f"{name} is what is popular: there is no history to explain it by")
         weights = [float(shares[0]) - _share_of(output, first) for output in outputs[1:]]
         causes = sorted(
             (Cause(history[place], weight) for place, weight in zip(latest, weights, strict=True)),
             key=lambda cause: -abs(cause.weight),
         )
         speaking = [cause.name for cause in causes if cause.weight > 0][:3]
-        reason = f"speaks most from {', '.join(speaking)}" if speaking else "does not hang on any single item of these"
-        return Explanation("items", tuple(causes), f"{name} {reason}.")
+        reason = f"rests most on {', '.join(speaking)}" if speaking else "rests on no single item of the latest"
+        return Explanation("items", tuple(causes), f"{name} {reason}")
 
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
         from sartor.catalog.tasks._recommendation_scores import recommendation_scores
