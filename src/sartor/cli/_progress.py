@@ -18,6 +18,7 @@ from sartor.language import say
 from sartor.language.layout import cut, labelled, padded
 from sartor.metrics import COST_METRICS, index
 from sartor.report.figures import duration
+from sartor.report.words import action_name
 from sartor.run import Silence, metrics_of
 from sartor.types import DataCard, Device, Record, Requirement
 
@@ -68,7 +69,7 @@ class Progress(Silence):
 
     def prepared(self, card: DataCard) -> None:
         named = sorted(card.splits.items(), key=lambda item: ("train", "validation", "test").index(item[0]))
-        splits = " / ".join(f"{split.samples:,} {say(name)}" for name, split in named)
+        splits = " / ".join(say(f"{split.samples:,} {name}") for name, split in named)
         total = sum(split.samples for split in card.splits.values())
         found = say(", ").join(f"{p.count:,} {say(p.code.lower().replace('_', ' '))}" for p in card.problems)
         classes = f", {len(card.labels)} classes" if card.labels else ""
@@ -95,7 +96,7 @@ class Progress(Silence):
 
     def doing(self, action: Action) -> None:
         self._turn(action)
-        self._action = f"{say(action.stage)} {action.subject}"
+        self._action = f"{action_name(action.stage)} {action.subject}"
         self.tell("")
 
     def tell(self, text: str, share: float | None = None) -> None:

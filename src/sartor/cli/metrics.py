@@ -24,7 +24,7 @@ def command(
     from rich.table import Table
 
     from sartor.language import say
-    from sartor.language.layout import labelled
+    from sartor.language.layout import padded
 
     table = Table(*map(say, ("in a requirement", "limits", "unit", "better", "what it is")), box=None, pad_edge=False)
     for row in rows:
@@ -34,7 +34,7 @@ def command(
     out.print(table)
     name = rows[0]["metric"]
     out.print()
-    out.print(labelled("For example", f"limits: {{{name}: {{{rows[0]['bounds'][0]}: {rows[0]['example']}}}}}"))
+    out.print(padded(say("For example"), 14) + f"limits: {{{name}: {{{rows[0]['bounds'][0]}: {rows[0]['example']}}}}}")
 
 
 def _rows(task: str) -> list[dict[str, Any]]:

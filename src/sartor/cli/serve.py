@@ -31,7 +31,7 @@ def command(
     from sartor import registry
     from sartor.cli._console import EXIT_MET
     from sartor.language import say
-    from sartor.language.layout import labelled
+    from sartor.language.layout import padded
     from sartor.serve.server import serve
     from sartor.serve.settings import Settings
     from sartor.stages.package import facts, open_package
@@ -51,9 +51,13 @@ def command(
     known, media = facts(contents), registry.get("tasks", contents.pipeline.task).media
     shown = f"[{host}]" if ":" in host else host
     print(say(f"{known['name']}: {known['task']}, {known['labels']} labels, {known['runtime']} {known['precision']}"))
-    print(labelled("  page", f"http://{shown}:{port}/", 13))
-    print(labelled("  one input", f"curl {_SENT[media]} http://{shown}:{port}/predict ({say('or')} /explain)", 13))
-    print(labelled("  protocol", f"http://{shown}:{port}/v2/models/NAME/infer (Open Inference Protocol V2)", 13))
+    places = {
+        "page": f"http://{shown}:{port}/",
+        "one input": f"curl {_SENT[media]} http://{shown}:{port}/predict ({say('or')} /explain)",
+        "protocol": f"http://{shown}:{port}/v2/models/NAME/infer (Open Inference Protocol V2)",
+    }
+    for name, place in places.items():
+        print(f"  {padded(say(name), 11)}{place}")
     print(say("  Ctrl-C stops it"), flush=True)
     serve(settings)
     return EXIT_MET

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sartor.language.catalogue import Catalogue
+    from sartor.language.matching import Catalogue
 
 ENGLISH = "en"
 LANGUAGES: Mapping[str, str] = {ENGLISH: "English", "zh": "中文"}
@@ -73,19 +73,19 @@ def say(text: str, code: str | None = None, /, **values: object) -> str:
         '3 more'
     """
     code = language() if code is None else code
-    said = text if code == ENGLISH else _catalogue(code).say(text)
+    said = text if code == ENGLISH else catalogue(code).say(text)
     return NAME.sub(lambda name: str(values.get(name[1], name[0])), said) if values else said
 
 
 def sentences(code: str) -> Mapping[str, str]:
     """The whole catalogue of a language: English sentence to its own; empty for English."""
-    return {} if code == ENGLISH else _catalogue(code).sentences
+    return {} if code == ENGLISH else catalogue(code).sentences
 
 
-def _catalogue(code: str) -> Catalogue:
-    """Loaded at the first word in another language: English readers pay nothing."""
+def catalogue(code: str) -> Catalogue:
+    """The sentences of a language, loaded at the first word in another language: English readers pay nothing."""
     if code not in _catalogues:
-        from sartor.language.catalogue import load
+        from sartor.language.matching import load
 
         _catalogues[code] = load(code)
     return _catalogues[code]

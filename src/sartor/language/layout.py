@@ -49,4 +49,4 @@ def wrapped(text: str, columns: int) -> list[str]:
 
 def labelled(label: str, text: str, columns: int = 14) -> str:
     """A line with a label in its first column, both in the reader's language."""
-    return padded(say(label), columns) + say(text)
+    return padded(say(label), columns - 1) + " " + say(text)

@@ -116,7 +116,7 @@ def _said(run: RunFile) -> set[str]:
     """Words of the run itself that the page shows."""
     titles = {metric.title for metric in _every_metric(run)}
     items = [item for record in run.records for item in record.measurements]
-    steps = {word for step in run.steps for word in (step.action, step.outcome)}
+    steps = {word for step in run.steps for word in (f"to {step.action}", step.outcome)}
     words = {word for item in items for word in (item.basis, item.split)}
     return {word for word in titles | steps | words if word} | {*OUTCOMES, *KINDS.values(), *CODES.values()}
 

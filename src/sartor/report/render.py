@@ -70,6 +70,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "shown": words.shown,
         "say": say,
+        "action": words.action_name,
         "plain": figures.plain,
         "quantity": lambda value, metric: figures.quantity(metric, value),
         "duration": figures.duration,

@@ -98,7 +98,7 @@ def decision_lines(run: RunFile, place: str) -> list[str]:
 def requirement_lines(run: RunFile) -> list[str]:
     """What was asked, of which data and which machine."""
     requirement, card, device = run.requirement, run.card, run.device
-    counts = say(", ").join(f"{card.splits[name].samples:,} {say(name)}" for name in in_order(card.splits, SPLITS))
+    counts = say(", ").join(say(f"{card.splits[name].samples:,} {name}") for name in in_order(card.splits, SPLITS))
     problems = sum(problem.count for problem in card.problems)
     asked = say(", ").join((requirement.task, answers_of(card), asked_of(requirement)))
     found = say(f"{problems:,} samples with problems" if problems else "no problems found")
@@ -253,6 +253,11 @@ def change_words(requirement: Requirement, metrics: Mapping[str, Metric], change
             sign = bound(metric, limit).split(" ")[0]
             words.append(f"{say(metric.title)} {sign} {quantity(metric, value)}")
     return words
+
+
+def action_name(action: str) -> str:
+    """What was done, as a word: ``train``. Its name in other languages is that of ``to train``, not of the split."""
+    return say(f"to {action}").removeprefix("to ")
 
 
 def shown(candidate: str) -> str:

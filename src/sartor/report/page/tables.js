@@ -80,7 +80,7 @@
   log?.closest("details").addEventListener("toggle", () => {
     if (log.tBodies[0].rows.length) return;
     log.tBodies[0].append(...run.steps.map(([action, subject, started, seconds, reused, outcome]) =>
-      element("tr", {}, element("td", { class: "number" }, grouped(started, 1)), element("td", {}, T(action)), element("td", {}, shown(subject)),
+      element("tr", {}, element("td", { class: "number" }, grouped(started, 1)), element("td", {}, T(`to ${action}`).replace(/^to /, "")), element("td", {}, shown(subject)),
         element("td", { class: "number" }, reused ? T("reused") : grouped(seconds, 2)), element("td", {}, T(outcome)))));
   });
 })();
