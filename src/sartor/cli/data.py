@@ -61,6 +61,7 @@ def inspect(
 
 
 def _job(what: str, task: str) -> PrepareJob:
+    from sartor.cli._task_of_data import task_of
     from sartor.jobs import PrepareJob
     from sartor.stages.data import stamp
     from sartor.types import DataSource
@@ -71,25 +72,7 @@ def _job(what: str, task: str) -> PrepareJob:
         asked = read_requirement(Path(what))
         return PrepareJob(asked.data, task or asked.task, asked.seed, stamp(asked.data))
     source = DataSource(what if what.startswith("hub:") else str(Path(what).absolute()))
-    return PrepareJob(source, task or _guess(what), 0, stamp(source))
-
-
-def _guess(what: str) -> str:
-    """The task of pictures in folders and of arrays; what is missing counts as a folder, for ``prepare`` to tell.
-
-    Raises:
-        SartorError: other data serves several tasks.
-    """
-    from sartor import registry
-    from sartor.errors import SartorError
-    from sartor.media.image import SUFFIXES
-
-    place = Path(what)
-    pictures = place.is_dir() and any(path.suffix.lower() in SUFFIXES for path in place.rglob("*"))
-    missing = not what.startswith("hub:") and not any(sign in what for sign in "*?[") and not place.exists()
-    if pictures or missing or (place.is_dir() and not any(place.glob("*.*"))) or place.suffix.lower() == ".npz":
-        return "image-classification"
-    raise SartorError(f"{what} may serve several tasks; say with --task which: {', '.join(registry.names('tasks'))}")
+    return PrepareJob(source, task or task_of(what), 0, stamp(source))
 
 
 def card_lines(card: DataCard) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sartor.stages.requirement import Draft
 
 SCHEMA_PLACE = Path(".sartor") / "requirement.schema.json"
+USUAL_TASK = "image-classification"
 ASKED_COSTS = ("latency_p95_ms", "size_mb", "memory_peak_mb")
 
 
@@ -114,10 +116,12 @@ def _limits(said: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _with_task(values: Draft) -> Draft:
     from sartor import registry
+    from sartor.cli._task_of_data import task_of
 
     tasks = registry.names("tasks")
-    if not values.task and len(tasks) == 1:
-        values = replace(values, task=tasks[0])
+    if not values.task and values.data:
+        with suppress(SartorError):
+            values = replace(values, task=task_of(values.data))
     missing = [f"--{flag}" for flag in ("task", "data") if not getattr(values, flag)]
     if missing:
         there_are = f" Tasks: {', '.join(tasks)}." if "--task" in missing else ""
@@ -148,7 +152,7 @@ def _ask(values: Draft, output: Path) -> Draft:
     tasks = registry.names("tasks")
     typer.echo(say("An empty answer takes what stands in brackets, or sets no limit.") + "\n")
     if not values.task:
-        values = replace(values, task=typer.prompt(f"{say('Task')} ({', '.join(tasks)})", default=tasks[0]))
+        values = replace(values, task=typer.prompt(f"{say('Task')} ({', '.join(tasks)})", default=USUAL_TASK))
     values = _with_task(replace(values, data=values.data or "?"))
     while values.data in ("", "?") or not _sound(values, output):
         question = say("Samples to learn from (folder, CSV, Parquet, hub:owner/name)")
