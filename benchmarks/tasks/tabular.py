@@ -176,8 +176,10 @@ def answering(model: Any, encoder: Any, labels: tuple[str, ...]) -> Callable[[by
 
 def in_turns(sides: Mapping[str, Callable[[bytes], Any]], raws: list[bytes]) -> Mapping[str, Array]:
     """Milliseconds of every call; the sides take turns, so that a drift of the machine meets all of them."""
+    from threadpoolctl import threadpool_limits
+
     spent: dict[str, list[int]] = {name: [] for name in sides}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):  # OpenMP's threads cost one row more than they give
         warnings.simplefilter("ignore")
         for turn in range(-2, TURNS):  # the first two warm up
             for name, answer in sides.items():
