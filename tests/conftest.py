@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from sartor import registry
+
+os.environ["SARTOR_LANGUAGE"] = "en"  # whoever runs them: tests read what is said
 
 HERE = Path(__file__).parent
 WORDS = ("bread", "free", "money", "see", "tomorrow", "you")  # the middle ones speak for spam

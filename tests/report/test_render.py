@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -79,6 +80,21 @@ def test_the_verdict_stands_in_the_title_and_on_top(pages, name):
     word = {"met": "Met", "infeasible": "Infeasible", "inconclusive": "Inconclusive"}[name]
     assert f"<title>{word}: digits, accuracy ≥" in pages[name]
     assert f'<span class="stamp">{word}</span>' in pages[name]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_page_in_chinese_says_the_same(pages, name):
+    page = render(RUNS[name](), "zh")
+    outline(page)
+    assert '<html lang="zh">' in page
+    assert '<html lang="en">' in pages[name]
+    shown = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
+    english = {"candidate", "limits", "split", "would", "interval", "cannot", "meets", "misses"}
+    assert english.isdisjoint(re.findall(r"[a-z]{3,}", shown))
+    before, after = (json.loads(re.search(r'id="run">(.*?)</script>', text)[1]) for text in (pages[name], page))
+    assert before.pop("strings") == {}
+    assert after.pop("strings")["Nothing meets these limits."] == "没有候选满足这些限制。"
+    assert before == after
 
 
 def test_the_page_is_small(pages):

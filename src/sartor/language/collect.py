@@ -23,8 +23,18 @@ _ROOT = Path(__file__).parents[1]
 _APART = ("testing/", "language/", "stages/package/card.py")  # for developers; the model card stays English
 _PAGES = ("report/page/*.jinja", "report/page/*.js", "serve/page.html")
 _SENTENCE = re.compile(r"[A-Za-z]{2,}[’',;:.]? .*[A-Za-z]{2,}")
-_NOT_SAID = {"help", "metavar", "envvar", "source", "licence", "schema", "policy"}  # arguments, fields and constants
-_NOT_SAYING = {"compile", "execute", "executescript", "split", "AttributeError", "NotImplementedError", "TypeError"}
+_NOT_SAID = {
+    "help",
+    "metavar",
+    "envvar",
+    "source",
+    "licence",
+    "schema",
+    "policy",
+    "sent",
+}  # arguments, fields and constants
+_NOT_SAYING = {"compile", "execute", "executescript", "split", "Provenance", "AttributeError", "TypeError"}
+_LITERALS = ("sartor ", "curl ", "http://", "text/plain;", "# TYPE ")  # to be typed, or read by programs
 _ONCE = {"say", "T"}  # what stands in their arguments is said already
 _TRANSPARENT = {"len", "join", "sorted", "str", "round", "min", "max", "sum", "list", "next", "abs"}
 _MOST_WAYS = 12
@@ -74,7 +84,7 @@ def _said_in(tree: ast.Module) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.JoinedStr | ast.Constant):
             for way in () if _holds_said(node) else _ways(node):
                 for line in way.splitlines():
-                    if _SENTENCE.search(NAME.sub("", line)):
+                    if _SENTENCE.search(NAME.sub("", line)) and not line.startswith(_LITERALS):
                         yield node.lineno, _distinct(line.strip())
         elif isinstance(node, ast.Call) and _name(node.func) in ("say", "labelled"):
             for given in node.args:
