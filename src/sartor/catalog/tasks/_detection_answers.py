@@ -63,12 +63,19 @@ def example_of(pixels: Array, truth: bytes, output: Array, pipeline: Pipeline) -
     plain = [number for number in range(len(boxes)) if boxes.flags[number] == PLAIN]
     drawn = [(_sides(boxes.places[number]), "", GREEN) for number in plain]
     drawn += [
-        (_sides(row[:4]), f"{_name(row, pipeline)} {row[4]:.2f}", draw.colour(int(row[5])))
+        (_sides(row[:4]), f"{_name(row, pipeline)} {row[4]:.2f}", _ink(int(row[5])))
         for row in shown_rows(output, pipeline)[::-1]  # the best on top
     ]
     answer = box_answer(output, pipeline)
     true = in_words([boxes.names[number] for number in plain])
     return Example("", true, answer["label"], answer["confidence"], draw.boxes(pixels, drawn))
+
+
+def _ink(label: int) -> tuple[int, int, int]:
+    """The colour of a class; the palette's green, its third, is left to the true boxes."""
+    from sartor.media import draw
+
+    return draw.colour(label + (label >= 2))
 
 
 def _sides(box: Array) -> tuple[float, float, float, float]:
