@@ -23,10 +23,17 @@ def test_names_of_classes_go_before_their_numbers(tmp_path):
     path.write_text("id,text,label,label_name\n1,hello there,0,ham\n2,win money,1,spam\n")
     found, notes = read(DataSource(str(path)))
     assert found == {"train": [("hello there", "ham"), ("win money", "spam")]}
-    assert "label_name" in notes["GUESSED_COLUMN"].sentence
+    assert not notes
     found, notes = read(DataSource(str(path), label="label"))
     assert found["train"][1] == ("win money", "1")
-    assert not notes
+
+
+def test_a_guess_among_several_is_told(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("title,content,label,category\nx,good,1,book\ny,bad,0,book\n")
+    found, notes = read(DataSource(str(path)))
+    assert found["train"][0] == ("good", "1")
+    assert "'label' is taken as label; 'category' would also do" in notes["GUESSED_COLUMN"].sentence
 
 
 def test_jsonl_gz_and_empty_cells(tmp_path):

@@ -79,7 +79,9 @@ def _read_table(table: Table, source: DataSource) -> Part:
         notes.append(DataProblem("NO_HEADER", table.split, 1, sentence))
         text, label = headless
     else:
-        wanted = {"input": (source.input, INPUT_NAMES), "label": (source.label, LABEL_NAMES)}
+        named = {name.lower().removesuffix("_name").removesuffix("_text") for name in table.columns if "_" in name}
+        labels = tuple(name for name in LABEL_NAMES if name not in named)  # label_name says what label says
+        wanted = {"input": (source.input, INPUT_NAMES), "label": (source.label, labels)}
         chosen = pick_columns(table.columns, wanted, table.name, table.split, notes)
         text, label = chosen["input"], chosen["label"]
     names = table.names(label)
