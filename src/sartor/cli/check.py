@@ -49,7 +49,14 @@ def command(
                 if latency
                 else say(f"ruled out by {', '.join(family.ruled_out_by) or 'what it needs'}")
             )
-            rows.append((family.family, say(f"{family.may_fit} of {family.candidates}"), family.largest or "–", shown))
+            rows.append(
+                (
+                    family.family,
+                    say("{may_fit} of {candidates}", may_fit=family.may_fit, candidates=family.candidates),
+                    family.largest or "–",
+                    shown,
+                )
+            )
         for line in aligned([(say("family"), say("may fit"), say("largest that may"), ""), *rows]):
             out.print(line)
         if found.binding:

@@ -44,8 +44,10 @@ def command(
     if as_json:
         wrong = [_print_json(answer) for answer in answers]  # each as soon as it is there
     else:
+        from sartor.language.layout import width as columns
+
         results = [{**answer, "shown": _shown(answer["input"])} for answer in answers]
-        width = max((len(result["shown"]) for result in results), default=0)
+        width = max((columns(result["shown"]) for result in results), default=0)
         for result in results:
             print("\n".join(_words(result, width)))
         wrong = ["error" in result for result in results]
@@ -92,14 +94,17 @@ def _shown(name: str) -> str:
 
 def _words(result: dict[str, Any], width: int) -> list[str]:
     from sartor.language import say
+    from sartor.language.layout import padded
 
     if "error" in result:
         reason = say(result["error"])
         return [reason if result["input"] in reason else f"{result['shown']}: {reason}"]
     others = ", ".join(f"{one['label']} {one['confidence']:.3f}" for one in result.get("top", ())[1:])
-    line = f"{result['shown']:<{width}}  {result['label']}  {result['confidence']:.3f}"
+    line = f"{padded(result['shown'], width)}  {result['label']}  {result['confidence']:.3f}"
     lines = [f"{line}   ({others})" if others else line]
     if "explanation" in result:
-        lines.append(f"    {say(result['explanation']['sentence'])}")
-        lines += [f"    {cause['weight']:+.3f}  {cause['name']}" for cause in result["explanation"]["causes"]]
+        found = result["explanation"]
+        names = [say(cause["name"]) if found["kind"] == "regions" else cause["name"] for cause in found["causes"]]
+        lines.append(f"    {say(found['sentence'])}")
+        lines += [f"    {cause['weight']:+.3f}  {name}" for cause, name in zip(found["causes"], names, strict=True)]
     return lines

@@ -86,7 +86,7 @@ def _said_in(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 for line in way.splitlines():
                     if _SENTENCE.search(NAME.sub("", line)) and not line.startswith(_LITERALS):
                         yield node.lineno, _distinct(line.strip())
-        elif isinstance(node, ast.Call) and _name(node.func) in ("say", "labelled"):
+        elif isinstance(node, ast.Call) and _name(node.func) in ("say", "labelled", "_labelled", "_line"):
             for given in node.args:
                 if isinstance(given, ast.Constant) and isinstance(given.value, str) and given.value.strip():
                     yield node.lineno, given.value.strip()
