@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
 
 Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
@@ -44,24 +45,33 @@ def together(batches: Batches, items: int, half_life: float) -> Tensor:
         items: those considered.
         half_life: so many places apart a pair weighs one half; 0: all pairs of a user weigh 1.
     """
-    matrix, alone = torch.zeros(items, items), torch.zeros(items)
-    for _, done in batches():
-        kept = torch.where(done <= items, done, 0).long()
-        if not half_life:
+    matrix = torch.zeros(items, items)
+    if not half_life:
+        for _, done in batches():
+            kept = torch.where(done <= items, done, 0).long()
             met = torch.zeros(len(kept), items + 1).scatter_(1, kept, 1.0)[:, 1:]
             matrix += met.T @ met
-            continue
-        alone += torch.bincount(kept.flatten(), minlength=items + 1)[1:]
-        flat = matrix.view(-1)
-        for lag in range(1, min(kept.shape[1], int(HALVINGS * half_life) + 1)):
-            earlier, later = kept[:, :-lag].flatten(), kept[:, lag:].flatten()
-            both = (earlier > 0) & (later > 0)
-            places = (earlier[both] - 1) * items + later[both] - 1
-            flat.index_add_(0, places, torch.full((len(places),), 0.5 ** (lag / half_life)))
-    if half_life:
-        matrix += matrix.T.clone()
-        matrix.diagonal().copy_(alone)
+        return matrix
+    users, what = in_a_row(batches)
+    known, flat = what < items, matrix.view(-1)
+    for lag in range(1, min(len(users), int(HALVINGS * half_life) + 1)):
+        both = ((users[:-lag] == users[lag:]) & known[:-lag] & known[lag:]).nonzero()[:, 0]
+        places = what[both] * items + what[both + lag]
+        flat.index_add_(0, places, torch.full((len(places),), 0.5 ** (lag / half_life)))
+    matrix += matrix.T.clone()
+    matrix.diagonal().add_(torch.bincount(what[known], minlength=items))
     return matrix
+
+
+def in_a_row(batches: Batches) -> tuple[Tensor, Tensor]:
+    """Everything that was done, user after user: (m,) numbers of users, (m,) numbers of items from 0."""
+    who, what, count = [], [], 0
+    for _, done in batches():
+        rows, places = (done > 0).nonzero(as_tuple=True)
+        who.append(rows + count)
+        what.append(done[rows, places].long() - 1)
+        count += len(done)
+    return torch.cat(who), torch.cat(what)
 
 
 def fading(length: int, memory: float) -> Tensor:
@@ -123,10 +133,10 @@ def habits(
     rows = torch.where(latest <= items, latest, 0)
     for half_life, strength in offered:
         weights = weigh(together(without_last(batches), items, half_life), strength)
+        weights = torch.cat((torch.zeros(1, items), weights))  # row 0: nothing
         for memory in MEMORIES:
-            fade = fading(rows.shape[1], memory).expand(len(rows), -1)
-            met = torch.zeros(len(rows), items + 1).scatter_add(1, rows, fade)[:, 1:]
-            reached = gain(met @ weights, histories, wanted)
+            fade = fading(rows.shape[1], memory).repeat(len(rows), 1)
+            reached = gain(embedding_bag(rows, weights, per_sample_weights=fade, mode="sum"), histories, wanted)
             if reached > best:
                 best, answer = reached, (half_life, strength, memory)
     return answer

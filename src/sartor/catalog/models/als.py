@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 _UNMET = 0.1  # weight of what a user did not meet against what they did
 _REGULARISATION = 0.01  # per interaction, so that busy users and items are held back alike
-_SWEEPS, _STEPS = 10, 4  # over users and items; of conjugate gradients in each
+_SWEEPS, _STEPS = 6, 3  # over users and items; of conjugate gradients in each
 _FOLD_STEPS = 8
 _CHUNK = 1 << 20  # interactions whose factors are in memory at a time
-_TRIAL_SWEEPS = 3  # to choose how a history fades
+_TRIAL_SWEEPS = 2  # to choose how a history fades
 _RECENT = 100  # latest items of a history that count
 _SIZES = (("s", 16), ("m", 64), ("l", 128))  # name, length of vectors
 
@@ -118,13 +118,10 @@ def _sweep(items: Tensor, gram: Tensor, batches: Callable[[], Iterator[tuple[Ten
     """Set vectors of items (items, width), and what users' equations share (width, width)."""
     import torch
 
-    who, what, count = [], [], 0
-    for _, done in batches():
-        rows, places = (done > 0).nonzero(as_tuple=True)
-        who.append(rows + count)
-        what.append(done[rows, places].long() - 1)
-        count += len(done)
-    user_of, item_of = torch.cat(who), torch.cat(what)
+    from sartor.catalog.models._recommending import in_a_row
+
+    user_of, item_of = in_a_row(batches)
+    count = int(user_of[-1]) + 1
     users = torch.zeros(count, items.shape[1])
     for _ in range(sweeps):
         users = _solved(users, items, user_of, item_of)
