@@ -33,7 +33,7 @@ _NOT_SAID = {
     "policy",
     "sent",
 }  # arguments, fields and constants
-_NOT_SAYING = {"compile", "execute", "executescript", "split", "Provenance", "AttributeError", "TypeError"}
+_NOT_SAYING = {"compile", "execute", "executescript", "split", "provenance", "attributeerror", "typeerror"}
 _LITERALS = ("sartor ", "curl ", "http://", "text/plain;", "# TYPE ")  # to be typed, or read by programs
 _ONCE = {"say", "T"}  # what stands in their arguments is said already
 _TRANSPARENT = {"len", "join", "sorted", "str", "round", "min", "max", "sum", "list", "next", "abs"}
