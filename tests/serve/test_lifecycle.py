@@ -1,6 +1,5 @@
 """Starting, stopping, breaking and being locked: servers in processes of their own."""
 
-import json
 import os
 import shutil
 import signal
@@ -9,6 +8,7 @@ import subprocess
 import time
 
 import httpx
+import numpy as np
 import pytest
 from running_server import COMMAND, free_port
 
@@ -115,9 +115,9 @@ def test_wrong_golden_answers_close_the_server(package, start, tmp_path):
     """A model that answers otherwise on this machine is not served: no 200 with a wrong answer."""
     broken = tmp_path / "package"
     shutil.copytree(package, broken)
-    pairs = json.loads((broken / "golden/golden.json").read_text())
-    pairs[0]["outputs"] = pairs[0]["outputs"][::-1]
-    (broken / "golden/golden.json").write_text(json.dumps(pairs))
+    outputs = np.load(broken / "golden/outputs.npy")
+    outputs[0] = outputs[0, ::-1]
+    np.save(broken / "golden/outputs.npy", outputs)
     (broken / "MANIFEST.json").unlink()
     manifests.write_manifest(broken, "0.1.0")
     server = start(broken).wait(ready=False)
