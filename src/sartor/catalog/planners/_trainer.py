@@ -29,6 +29,7 @@ class Trainer:
         self.primary = registry.get("tasks", situation.requirement.task).metrics[0]
         self._throughput_seconds = throughput_seconds
         self._plain: set[str] = set()  # networks that do better without augmentation
+        self._begun: set[str] = set()  # networks that this plan had trained
 
     def promised(self, score: float, gain: float) -> float:
         """The error believed to be left after a longer training: it shrinks by the factor ``gain``; lower is better."""
@@ -83,6 +84,7 @@ class Trainer:
         known = self._known(job)
         if known:
             return known[0 if short else -1].weights.sha256
+        self._begun.add(network.id)
         outcome = yield Action("train", job, network.id, "train")
         if outcome.refusal:
             return ""
@@ -94,13 +96,15 @@ class Trainer:
         """Train as long without augmentation; where that is clearly better it is trained so from now on.
 
         Clearly: by more than one standard error of the score, as augmentation pays the more the longer the training.
+        Not tried for what another run trained: a second question about the same data is answered from evidence.
 
         Returns:
             Weights of the plain training where it won; else nothing.
         """
         task = registry.get("tasks", self.requirement.task)
         wanted = self._train_job(network, epochs, floor=0.0).recipe.augment
-        if not [name for name in wanted if name != "auto" or task.augmentations(self.now.card)]:
+        helpful = [name for name in wanted if name != "auto" or task.augmentations(self.now.card)]
+        if not helpful or network.id not in self._begun:
             return ""
         job = self._train_job(network, epochs, floor=0.0, plain=True)
         found = next(iter(self._known(job)), None)
