@@ -99,9 +99,11 @@ class ImageClassification:
         return explain_regions(ask, self.decode(raw), lambda output: float(output[best]), pipeline.labels[best])
 
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
+        import numpy as np
+
         from sartor.catalog.tasks._classification_scores import classification_scores
 
-        return classification_scores(outputs, truths, labels, confidence)
+        return classification_scores(outputs, np.asarray(truths), labels, confidence)
 
     def wrong(self, output: Array, truth: Any) -> Array:
         return wrong_label(output, truth)
