@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _UNMET = 0.1  # weight of what a user did not meet against what they did
 _REGULARISATION = 0.01  # per interaction, so that busy users and items are held back alike
 _SWEEPS, _STEPS = 6, 3  # over users and items; of conjugate gradients in each
-_FOLD_STEPS = 8
+_FOLD_STEPS = 4
 _CHUNK = 1 << 20  # interactions whose factors are in memory at a time
 _TRIAL_SWEEPS = 2  # to choose how a history fades
 _RECENT = 100  # latest items of a history that count
