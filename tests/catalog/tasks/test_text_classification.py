@@ -279,6 +279,12 @@ def test_long_texts_are_searched_by_phrases_first():
     assert len(asked) <= 2 + 2 * 64
 
 
+def test_words_that_decide_only_together_are_named_together():
+    found = TASK.explain(asking({"superb": 9.0, "lovely": 9.0}), b"a superb and lovely place", PIPELINE)
+    assert "without “superb”, “lovely” together" in found.sentence
+    assert "falls from 1.00 by 0.50" in found.sentence
+
+
 def test_an_answer_that_rests_on_nothing_says_so():
     found = TASK.explain(asking({}), b"hi", PIPELINE)
     assert "no single word decides" in found.sentence

@@ -71,7 +71,7 @@ class TextCnn:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW."""
-        return _text_sizes.recipe(samples, epochs, rate=1.5e-3)
+        return _text_sizes.recipe(samples, epochs, rate=4e-3)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

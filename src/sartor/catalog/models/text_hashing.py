@@ -70,7 +70,7 @@ class TextHashing:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """A high rate, as each vector is met rarely."""
-        return _text_sizes.recipe(samples, epochs, rate=1e-2)
+        return _text_sizes.recipe(samples, epochs, rate=1.5e-2)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

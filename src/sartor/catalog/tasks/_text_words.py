@@ -20,6 +20,8 @@ MOST_ASKED = 64  # words or phrases left out one by one in one go; of longer tex
 LOOKED_INTO = 4  # phrases whose words are then left out
 MOST_CAUSES = 5
 LEAST_WEIGHT = 0.01  # of confidence
+MOST_TOGETHER = 10  # words left out together where none decides alone
+TELLING_FALL = 0.1  # of confidence, from which words left out together explain an answer
 LONGEST_NAME = 40  # characters
 
 Place = tuple[int, int]  # first character and the one behind the last
@@ -51,13 +53,19 @@ def explain_words(
         places = [place for number in sorted(best) for place in phrases[number]][:MOST_ASKED]
     causes = _joined(text, places, weigh(places))
     causes.sort(key=lambda cause: (-abs(cause.weight), cause.place))
-    return Explanation("words", tuple(causes[:MOST_CAUSES]), _sentence(causes, whole, answer))
+    if not causes or causes[0].weight >= LEAST_WEIGHT:
+        return Explanation("words", tuple(causes[:MOST_CAUSES]), _sentence(causes, whole, answer))
+    speaking = sorted(causes, key=lambda cause: (-cause.weight, cause.place))[:MOST_TOGETHER]
+    left = [_without(text, *(cause.place for cause in speaking[:count])) for count in range(2, len(speaking) + 1)]
+    falls = [whole - confidence(output) for output in ask(left)] if left else []
+    return Explanation("words", tuple(causes[:MOST_CAUSES]), _together(speaking, falls, whole, answer))
 
 
-def _without(text: str, place: Place) -> bytes:
-    """The text with a gap; a text of one word becomes a full stop, as nothing at all is no text."""
-    rest = text[: place[0]] + " " + text[place[1] :]
-    return (rest if rest.strip() else ".").encode("utf-8", "surrogatepass")
+def _without(text: str, *places: Sequence[float]) -> bytes:
+    """The text with gaps; where nothing is left it becomes a full stop, as nothing at all is no text."""
+    for start, end in sorted(places, key=lambda place: -place[0]):
+        text = text[: int(start)] + " " + text[int(end) :]
+    return (text if text.strip() else ".").encode("utf-8", "surrogatepass")
 
 
 def _phrases(places: Sequence[Place], most: int) -> list[list[Place]]:
@@ -86,7 +94,19 @@ def _joined(text: str, places: Sequence[Place], weights: Sequence[float]) -> lis
 def _sentence(causes: Sequence[Cause], whole: float, answer: str) -> str:
     speaking = [cause for cause in causes if cause.weight >= LEAST_WEIGHT][:3]
     if not speaking:
-        return f"no single word decides: {answer} keeps its confidence of {whole:.2f} whichever is left out"
-    named = ", ".join(f"“{cause.name}”" for cause in speaking)
+        return f"no word speaks for {answer}: it keeps its confidence of {whole:.2f} whichever is left out"
     fall = f"its confidence falls from {whole:.2f} by {speaking[0].weight:.2f}"
-    return f"{answer} rests on {named}: without “{speaking[0].name}” {fall}"
+    return f"{answer} rests on {_named(speaking)}: without “{speaking[0].name}” {fall}"
+
+
+def _together(speaking: Sequence[Cause], falls: Sequence[float], whole: float, answer: str) -> str:
+    """Of an answer that no single word carries: the fewest words that carry it together."""
+    telling = next((count for count, fall in enumerate(falls, 2) if fall >= TELLING_FALL), 0)
+    if not telling:
+        return f"no single word decides: {answer} keeps its confidence of {whole:.2f} whichever is left out"
+    fall = f"the confidence of {answer} falls from {whole:.2f} by {falls[telling - 2]:.2f}"
+    return f"no single word decides: without {_named(speaking[:telling])} together {fall}"
+
+
+def _named(causes: Sequence[Cause]) -> str:
+    return ", ".join(f"“{cause.name}”" for cause in causes)
