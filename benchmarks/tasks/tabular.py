@@ -4,8 +4,8 @@ The peers: linear models, histogram boosting and random forests of scikit-learn,
 Each is tuned by random search on the run's train split for the same number of seconds, its best setting chosen on the
 run's validation split; all are scored on the run's test split. They get rows already turned into numbers by the
 package's encoder for fitting, and one by one from the JSON object through that same encoder when they are timed, which
-is kinder than a pandas frame per row. Calls alternate in short turns in one process on one thread; memory is that of a
-fresh process that loads the model and answers.
+is kinder than a pandas frame per row. Everything takes one thread, as OpenMP stalls on a busy machine. Calls alternate
+in short turns in one process; memory is that of a fresh process that loads the model and answers.
 
     python benchmarks/tasks/tabular.py runs/spambase-1a2b3c --seconds 60
 """
@@ -93,7 +93,7 @@ def peers(classes: bool) -> tuple[Peer, ...]:
         ),
         Peer(
             "scikit-learn RandomForest",
-            lambda drawn: forest(n_jobs=-1, random_state=0, **drawn),
+            lambda drawn: forest(n_jobs=1, random_state=0, **drawn),
             {
                 "n_estimators": one_of(100, 200, 400),
                 "max_features": one_of("sqrt", 0.3, 0.6, 1.0),
@@ -102,7 +102,7 @@ def peers(classes: bool) -> tuple[Peer, ...]:
         ),
         Peer(
             "LightGBM",
-            lambda drawn: grown(subsample_freq=1, verbosity=-1, random_state=0, **drawn),
+            lambda drawn: grown(n_jobs=1, subsample_freq=1, verbosity=-1, random_state=0, **drawn),
             {
                 "n_estimators": one_of(100, 200, 400, 800),
                 "learning_rate": log_uniform(0.02, 0.3),
@@ -138,11 +138,13 @@ def answers_of(model: Any, rows: Array, classes: bool) -> Array:
 
 def tuned(peer: Peer, tables: Tables, seconds: float, classes: bool) -> tuple[Any, int]:
     """The model that was best on validation after so many seconds of random search, and how many were tried."""
+    from threadpoolctl import threadpool_limits
+
     metric, chance = tables.task.metrics[0], np.random.default_rng(0)
     best, best_value, tried, started = None, 0.0, 0, time.perf_counter()
     while best is None or time.perf_counter() - started < seconds:
         drawn = {name: draw(chance) for name, draw in peer.settings.items()}
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore")
             model = peer.make(drawn).fit(tables.rows["train"], tables.truths["train"])
         value = tables.score(answers_of(model, tables.rows["validation"], classes), "validation")[metric.name][0]
