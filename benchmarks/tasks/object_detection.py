@@ -12,40 +12,16 @@ ONNX Runtime in fp32.
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
-import time
-from argparse import Namespace
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from _protocol import CONFIDENCE, Row, Side, alternate, busyness, compare, conditions_line, plain, table, write_rows
-from _subject import Skipped, Subject, main, package_label, parser
+import torch
+from _recipes import Recipe, falling, run
+from torch import nn
+from torch.nn import functional
 
 from sartor import registry
-from sartor.catalog.devices.local import identify
-from sartor.jobs import EvaluateJob
-from sartor.prepared import open_data
-from sartor.stages.compress.convert import _write_onnx
-from sartor.stages.measure import evaluate
-from sartor.types import Measurement
 
-try:
-    import torch
-    from torch import nn
-    from torch.nn import functional
-except ImportError as error:  # torch is not in the base install
-    raise SystemExit(f"SKIPPED, NOTHING WAS MEASURED: {error}. Run: pip install 'sartor[train]'") from None
-
-TASK = "object-detection"
-QUALITY = ("map_50_95", "map_50", "recall_100")
 STRIDES, REACH = (8, 16, 32), (0.0, 64.0, 128.0, 1e9)  # pixels: a box is learnt by the map of its largest side
 CENTRE = 1.5  # strides around the middle of a box within which points learn it
 
@@ -170,7 +146,7 @@ def fcos_loss(module: Fcos, outputs: Any, targets: torch.Tensor, classes: int) -
     return (focal + overlap + mass) / max(1, count)
 
 
-def yolos(classes: int, size: tuple[int, int]) -> nn.Module:
+def yolos(classes: int, size: tuple[int, ...]) -> nn.Module:
     """YOLOS-Ti as transformers builds it, with random weights."""
     from sartor.types import Network
 
@@ -187,134 +163,27 @@ def yolos_loss(module: nn.Module, outputs: Any, targets: torch.Tensor, classes: 
     return registry.get("models", "transformers-detection").loss(outputs, targets, 0.0)
 
 
-@dataclass(frozen=True)
-class Peer:
-    """A recipe: its network, its loss, its optimizer, its batch."""
-
-    name: str
-    network: Callable[[int, tuple[int, int]], nn.Module]
-    loss: Callable[..., torch.Tensor]
-    optimizer: Callable[[Any], torch.optim.Optimizer]
-    batch: int
+def mirrored(boxes: torch.Tensor) -> torch.Tensor:
+    """Boxes (n, m, 5) of pictures turned left to right."""
+    turned = boxes.clone()
+    turned[..., 2], turned[..., 4] = 1 - boxes[..., 4], 1 - boxes[..., 2]
+    return turned
 
 
-PEERS = (
-    Peer("FCOS ResNet-18, own reference", Fcos, fcos_loss, lambda p: torch.optim.Adam(p, 5e-4), 8),
-    Peer("YOLOS-Ti, scratch", yolos, yolos_loss, lambda p: torch.optim.AdamW(p, 1e-4, weight_decay=1e-4), 4),
+def adam(parameters: Any) -> torch.optim.Optimizer:
+    """As the reference is trained."""
+    return torch.optim.Adam(parameters, 5e-4)
+
+
+def adamw(parameters: Any) -> torch.optim.Optimizer:
+    """As YOLOS is trained."""
+    return torch.optim.AdamW(parameters, 1e-4, weight_decay=1e-4)
+
+
+RECIPES = (
+    Recipe("FCOS ResNet-18, own reference", Fcos, fcos_loss, adam, 8, falling, mirrored, clip=10.0),
+    Recipe("YOLOS-Ti, scratch", yolos, yolos_loss, adamw, 4, falling, mirrored, clip=10.0),
 )
 
-
-def train(peer: Peer, subject: Subject, seconds: float, threads: int) -> tuple[nn.Module, int]:
-    """The network after so many seconds of training steps, and the number of steps."""
-    data = open_data(subject.data, subject.workspace)
-    task = registry.get("tasks", TASK)
-    size, classes = task.input_sizes(data.card)[0], len(data.card.labels)
-    pictures, boxes = np.array(data.split("train").prepared(size)), np.array(data.split("train").targets(size))
-    statistics = data.statistics(size)
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    chance = np.random.default_rng(0)
-    module = peer.network(classes, size).train()
-    optimizer = peer.optimizer(module.parameters())
-    full = [group["lr"] for group in optimizer.param_groups]
-    started = told = time.perf_counter()
-    steps = 0
-    while (spent := time.perf_counter() - started) < seconds:
-        for group, rate in zip(optimizer.param_groups, full, strict=True):
-            group["lr"] = rate * max(0.0, 1 - spent / seconds)
-        chosen = np.sort(chance.permutation(len(pictures))[: peer.batch])
-        batch = task.normalise(torch.from_numpy(pictures[chosen]), statistics)
-        targets = torch.from_numpy(boxes[chosen])
-        if chance.random() < 0.5:
-            batch, mirrored = batch.flip(3), targets.clone()
-            mirrored[..., 2], mirrored[..., 4] = 1 - targets[..., 4], 1 - targets[..., 2]
-            targets = mirrored
-        loss = peer.loss(module, module(batch), targets, classes)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 10.0)
-        optimizer.step()
-        steps += 1
-        if time.perf_counter() - told > 20:
-            told = time.perf_counter()
-            epochs = steps * peer.batch / len(pictures)
-            said = f"{spent:.0f} of {seconds:.0f} s, {epochs:.1f} epochs, loss {float(loss.detach()):.3f}"
-            print(f"… {peer.name}: {said}", flush=True)
-    return module.eval().requires_grad_(False), steps
-
-
-def side_of(peer: Peer, module: nn.Module, subject: Subject, folder: Path) -> Side:
-    """The recipe's file in the workspace, run in fp32 at the package's threads and batch."""
-    data = open_data(subject.data, subject.workspace)
-    task = registry.get("tasks", TASK)
-    size = task.input_sizes(data.card)[0]
-    shipped = task.wrap(module, data.statistics(size)).eval()
-    pipeline = subject.side.pipeline
-    path = folder / "peer.onnx"
-    _write_onnx(shipped, np.stack([task.example(size)] * pipeline.batch), peer.name, path)
-    artifact = subject.workspace.objects.take(path, format="onnx", made_by="benchmark")
-    named = replace(pipeline, model="model.onnx", runtime="onnxruntime", precision="fp32", input_size=tuple(size))
-    return Side(peer.name, artifact.sha256, named)
-
-
-def score(subject: Subject, side: Side, samples: int) -> dict[str, Measurement]:
-    """Quality of a side on the test split, which was used up by the decision: nothing is chosen by it here."""
-    job = EvaluateJob(side.artifact, side.pipeline, subject.data, "test", identify().id, CONFIDENCE, "", samples)
-    return {one.metric.name: one for one in evaluate(job, subject.workspace).measurements}
-
-
-def quality_row(quantity: str, found: Measurement, other: float | None) -> Row:
-    """A side's value with its interval, the other's beside it."""
-    return Row(quantity, "", found.value, other, low=found.low, high=found.high, n=found.n)
-
-
-def work(asked: Namespace, subject: Subject) -> None:
-    """Train the recipes, measure all, print, keep."""
-    if subject.side.pipeline.task != TASK:
-        raise Skipped(f"{subject.folder} is a run of {subject.side.pipeline.task}; give one of {TASK}")
-    seconds = asked.seconds or subject.training_seconds
-    threads = subject.trainings[-1].job.threads if subject.trainings else os.cpu_count() or 1
-    print(f"PACKAGE {package_label(subject.side.pipeline, subject.network)} of {subject.folder}")
-    print(f"MACHINE {conditions_line()}")
-    print(f"TRAINS  {seconds:.0f} s on {threads} threads (the run: {subject.training_seconds:.0f} s)")
-    mine = score(subject, subject.side, asked.samples)
-    outcomes = []
-    for peer in PEERS:
-        module, steps = train(peer, subject, seconds, threads)
-        with tempfile.TemporaryDirectory(dir=subject.workspace.root) as folder:
-            side = side_of(peer, module, subject, Path(folder))
-            theirs = score(subject, side, asked.samples)
-            blocks = alternate(
-                subject.side, side, data=subject.data, workspace=subject.workspace,
-                blocks=asked.blocks, seconds=asked.timed, say=lambda line: print(f"… {line}", flush=True),
-            )  # fmt: skip
-            sizes = [subject.workspace.objects.path(one.artifact).stat().st_size / 1e6 for one in (subject.side, side)]
-            subject.workspace.objects.path(side.artifact).unlink(missing_ok=True)  # no evidence names it
-        p50 = compare(blocks, "latency_p50_ms", "latency p50", "ms")
-        rows = [
-            *(quality_row(name, mine[name], theirs[name].value) for name in QUALITY),
-            quality_row("recipe's map_50_95 (first column)", theirs["map_50_95"], None),
-            p50,
-            compare(blocks, "latency_p95_ms", "latency p95", "ms"),
-            plain("model file", "MB", *sizes),
-            compare(blocks, "memory_peak_mb", "peak memory", "MB"),
-        ]
-        print(table(rows, "package", peer.name))
-        stem = f"object_detection-{subject.conditions}-{peer.name}-{seconds:.0f}s-{asked.blocks}blocks"
-        print(f"WRITTEN {write_rows(asked.results, stem, rows, {**busyness(blocks), 'recipe_steps': steps})}")
-        better = mine["map_50_95"].low > theirs["map_50_95"].high
-        faster = p50.low is not None and p50.low > 1
-        open_ = not p50.claimed.startswith("yes")
-        outcomes.append(
-            "OPEN" if better and open_ else "HOLDS" if better and faster and sizes[0] < sizes[1] else "FAILS"
-        )
-    print("  ".join(f"{outcome} against {peer.name}" for outcome, peer in zip(outcomes, PEERS, strict=True)))
-
-
 if __name__ == "__main__":
-    made = parser(__doc__)
-    made.add_argument("--seconds", type=float, default=0.0, help="to train a recipe; default: as long as the run did")
-    asked = made.parse_args()
-    if asked.run is None or asked.smoke:
-        made.error("name the folder of a run of object-detection")
-    sys.exit(main(work, asked, __doc__.splitlines()[0].removeprefix("Claim: ")))
+    sys.exit(run(__doc__, "object-detection", ("map_50_95", "map_50", "recall_100"), RECIPES))
