@@ -151,6 +151,14 @@ def test_infeasible_names_the_binding_limit_the_best_value_and_the_smallest_rela
     assert all("slower" not in r.candidate for r in decision.certificate.relaxations)
 
 
+def test_what_the_budget_left_untrained_shows_no_limit_to_be_impossible():
+    late = [record(f"{name}/ort", untrained=1.0, notes={"stopped": "TOO_LONG_TO_TRAIN", "why": "slow"}) for name in "ab"]
+    decision = decide(requirement([limit("accuracy.min", 0.5)]), late, METRICS)
+    assert decision.status == "inconclusive"
+    assert "budget" in decision.sentence
+    assert "budget.time" in decision.advice[0]
+
+
 def test_nothing_trained_is_not_infeasible():
     untried = record("net/ort", untrained=1.0)
     baseline = record("majority/ort", validation=0.1, latency=0.1, notes={"baseline": True})

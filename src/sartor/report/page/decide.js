@@ -197,8 +197,9 @@ const decide = (() => {
   function isInfeasible(standings, promising) {
     if (promising.length || standings.some((s) => s.code === "INCONCLUSIVE")) return false;
     const real = standings.filter((s) => !s.candidate.baseline && s.code !== "REFERENCE");
-    const untried = real.filter((s) => s.code === "NOT_TRIED");
-    const judged = real.filter((s) => s.code !== "NOT_TRIED" && s.candidate.artifact !== null);
+    const left = ["NOT_TRIED", "TOO_LONG_TO_TRAIN"]; // by the budget: it says nothing about the limits
+    const untried = real.filter((s) => left.includes(s.code));
+    const judged = real.filter((s) => !left.includes(s.code) && s.candidate.artifact !== null);
     return standings.length > 0 && (!untried.length || judged.length > 0);
   }
 

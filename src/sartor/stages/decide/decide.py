@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
@@ -18,6 +17,10 @@ from sartor.types import Decision, Fate, Record, Requirement, Verdict
 MOST_FINALISTS = 2
 """Candidates that may see the test split. Intervals are two-sided but each limit has one bad side, so with two
 looks the chance that a bad candidate passes stays within 1 - confidence (Bonferroni)."""
+
+
+UNTRIED = frozenset({"NOT_TRIED", "TOO_LONG_TO_TRAIN"})
+"""What the budget left untrained: it says nothing about the limits."""
 
 
 def decide(requirement: Requirement, records: Sequence[Record], metrics: Sequence[Metric]) -> Decision:
@@ -115,8 +118,8 @@ def _is_infeasible(standings: Sequence[Standing], promising: Sequence[Record]) -
     if promising or any(s.code == "INCONCLUSIVE" for s in standings):
         return False
     real = [s for s in standings if not s.record.notes.get("baseline") and s.code != "REFERENCE"]
-    untried = [s for s in real if s.code == "NOT_TRIED"]
-    judged = [s for s in real if s.code not in ("NOT_TRIED",) and s.record.artifact is not None]
+    untried = [s for s in real if s.code in UNTRIED]
+    judged = [s for s in real if s.code not in UNTRIED and s.record.artifact is not None]
     return bool(standings) and (not untried or bool(judged))
 
 
@@ -202,7 +205,7 @@ def _best_baseline(standings: Sequence[Standing], primary: str) -> Record | None
 
 
 def _untried(standings: Sequence[Standing]) -> tuple[str, ...]:
-    count = Counter(s.code for s in standings)["NOT_TRIED"]
+    count = sum(s.code in UNTRIED for s in standings)
     if not count:
         return ()
     return (f"{count} candidates that may fit were not trained within the budget",)
