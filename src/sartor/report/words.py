@@ -165,7 +165,7 @@ def next_lines(run: RunFile, place: str) -> list[str]:
         limit = run.requirement.limits[0]
         lines.append(f"sartor explain {place} {limit.key}={plain(limit.value)}     {say('another limit, at once')}")
     if run.package:
-        lines += [f"sartor {verb} {place}/{run.package}{more}" for verb, more in (("predict", " IMAGE"), ("serve", ""))]
+        lines += [f"sartor {verb} {place}/{run.package}{more}" for verb, more in (("predict", " INPUT"), ("serve", ""))]
     return _labelled("Next", lines, wrap=False)
 
 
