@@ -5,9 +5,7 @@ import pytest
 from sartor import registry
 from sartor.testing import models
 
-FAMILIES = [
-    name for name in registry.names("models") if "image-classification" in registry.get("models", name).tasks
-]
+FAMILIES = [name for name in registry.names("models") if "image-classification" in registry.get("models", name).tasks]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
