@@ -49,9 +49,12 @@ class Trainer:
         return min(FEWEST_EPOCHS, self.enough(network))
 
     def common_epochs(self, networks: Sequence[Network], rates: dict[str, float], seconds: float) -> float:
-        """Epochs that every network can have when they share a time."""
-        once = sum(self.samples / rates[network.id] / 0.85 for network in networks)
-        return max(0.0, seconds - START_S * len(networks)) / once
+        """Epochs that every network can have when they share a time; what is computed takes one pass in any case."""
+        passes = {network.id: self.samples / rates[network.id] / 0.85 for network in networks}
+        computed = sum(passes[network.id] for network in networks if self.enough(network) <= 1)
+        left = max(0.0, seconds - START_S * len(networks) - computed)
+        again = sum(passes.values()) - computed
+        return left / again if again else float(left > 0)
 
     def rate(self, network: Network) -> Step[float | None]:
         """Training samples per second, measured."""

@@ -186,8 +186,9 @@ class _Course:
         time = self.trainer.training_time() * FIRST_RUNG_SHARE
         entrants = list(bracket)
         while len(entrants) > survivors and self.trainer.common_epochs(entrants, rates, time) < FEWEST_FIRST_EPOCHS:
-            slowest = min(entrants, key=lambda n: (rates[n.id], n.id))
-            entrants.remove(slowest)
+            # What is computed in one pass is done then: it stays as long as there is something else to leave out.
+            trained = [n for n in entrants if self.trainer.enough(n) > 1] or entrants
+            entrants.remove(min(trained, key=lambda n: (rates[n.id], n.id)))
         common = max(FEWEST_FIRST_EPOCHS, on_ladder(self.trainer.common_epochs(entrants, rates, time)))
         self._first_epochs = common
         scores: dict[str, float] = {}
