@@ -63,8 +63,8 @@ class Sasrec:
                 query, key, value = self.parts(self.before(x)).chunk(3, 2)
                 attention = torch.softmax(query @ key.transpose(1, 2) / width**0.5 + mask, 2)
                 x = x + self.drop(self.joined(attention @ value))
-                bent: Tensor = self.narrow(torch.relu(self.wide(self.between(x))))
-                return x + self.drop(bent)
+                bent: Tensor = self.drop(self.narrow(torch.relu(self.wide(self.between(x)))))
+                return bent + x
 
         class Tower(nn.Module):
             later: Tensor  # (window, window)
