@@ -152,7 +152,9 @@ def test_infeasible_names_the_binding_limit_the_best_value_and_the_smallest_rela
 
 
 def test_what_the_budget_left_untrained_shows_no_limit_to_be_impossible():
-    late = [record(f"{name}/ort", untrained=1.0, notes={"stopped": "TOO_LONG_TO_TRAIN", "why": "slow"}) for name in "ab"]
+    late = [
+        record(f"{name}/ort", untrained=1.0, notes={"stopped": "TOO_LONG_TO_TRAIN", "why": "slow"}) for name in "ab"
+    ]
     decision = decide(requirement([limit("accuracy.min", 0.5)]), late, METRICS)
     assert decision.status == "inconclusive"
     assert "budget" in decision.sentence
