@@ -1,9 +1,10 @@
 """A package for faces against what one would otherwise take: eigenfaces, local binary patterns, a softmax network.
 
-Claim: of people never seen, the package accepts more at equal false accepts than each peer, and answers faster than
-the network in eager PyTorch. Each side is a fresh process with the same pinned threads that learns from the same
-people (those of the split's train and validation), embeds the same test pictures from the bytes of their files, and is
-judged by the same scores and by the published list of pairs (ten folds, best threshold of the other nine).
+Claim: of people never seen, the package accepts far more at equal false accepts than eigenfaces and binary patterns, no
+less than a softmax network, and answers several times as fast as that in eager PyTorch. Each side is a fresh process
+with the same pinned threads that learns from the same people at most (the package: without those of its validation),
+embeds the same test pictures from the bytes of their files, and is judged by the same scores and by the published list
+of pairs (ten folds, best threshold of the other nine).
 
     python benchmarks/tasks/face_recognition.py RUN/package --seconds 60
 
@@ -92,6 +93,15 @@ def judged(given: argparse.Namespace) -> dict[str, Any]:
     embed, size = SIDES[given.side](pictures[people < FIRST_TESTED], people[people < FIRST_TESTED], given)
     made = time.perf_counter() - started
     outputs = np.concatenate([embed([raw]) for raw in raws])
+    for turn in range(WARM):
+        embed([raws[turn % len(raws)]])
+    times = []
+    for turn in range(TIMED):
+        before = time.perf_counter()
+        embed([raws[turn % len(raws)]])
+        times.append(time.perf_counter() - before)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3  # before judging, which is no part of a side
+
     task = registry.get("tasks", "face-recognition")
     scores = task.score(outputs, people[test], [str(number) for number in range(people.max() + 1)], 0.95)
 
@@ -100,14 +110,6 @@ def judged(given: argparse.Namespace) -> dict[str, Any]:
     left, right = (np.array([position[int(getattr(pair, side))] for pair in pairs]) for side in ("left", "right"))
     same, folds = np.array([pair.same for pair in pairs]), np.array([pair.fold for pair in pairs])
     accuracy, deviation = fold_accuracy(similarities(outputs, left, right), same, folds)
-
-    for turn in range(WARM):
-        embed([raws[turn % len(raws)]])
-    times = []
-    for turn in range(TIMED):
-        before = time.perf_counter()
-        embed([raws[turn % len(raws)]])
-        times.append(time.perf_counter() - before)
     values = {
         name: f"{scores.values[name][0]:.3f} ({scores.values[name][1]:.3f} … {scores.values[name][2]:.3f})"
         for name in ("tar_at_far_0_01", "tar_at_far_0_001", "auc", "eer", "rank_1")
@@ -116,7 +118,7 @@ def judged(given: argparse.Namespace) -> dict[str, Any]:
     return {
         "side": given.side, **values, "pairs_accuracy": f"{accuracy:.3f} ± {deviation:.3f}",
         "p50_ms": f"{p50:.3f}", "p95_ms": f"{p95:.3f}", "size_mb": f"{size / 1e6:.3f}",
-        "peak_mb": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f}", "made_s": f"{made:.1f}",
+        "peak_mb": f"{peak:.0f}", "made_s": f"{made:.1f}",
         "threads": given.threads, "seed": given.seed,
     }  # fmt: skip
 

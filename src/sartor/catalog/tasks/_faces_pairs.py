@@ -15,7 +15,7 @@ MOST_GENUINE, MOST_IMPOSTORS = 20_000, 100_000
 """Pairs that are judged; beyond them a seeded choice. 100,000 strangers show a false accept rate of 0.1 % well."""
 
 MOST_LISTED = 4_000_000  # pairs of pictures; up to it all are listed, and chosen from
-CHUNK = 1 << 14  # pairs whose products are formed at a time
+CHUNK_NUMBERS = 1 << 21  # of embeddings that are multiplied at a time, 16 MB
 
 FAILED = -1.0
 """Similarity of a picture that gave no embedding to any other: it is never accepted (ISO/IEC 19795-1, failure to
@@ -85,9 +85,10 @@ def face_pairs(embeddings: Array, people: Array) -> Pairs:
 def similarities(embeddings: Array, left: Array, right: Array) -> Array:
     """Cosines of pairs of rows, (m,); :data:`FAILED` where one of them is zero or not finite."""
     unit, failed = unit_rows(embeddings)
+    step = max(1, CHUNK_NUMBERS // max(unit.shape[1], 1))
     parts = [
-        np.einsum("md,md->m", unit[left[start : start + CHUNK]], unit[right[start : start + CHUNK]])
-        for start in range(0, len(left), CHUNK)
+        np.einsum("md,md->m", unit[left[start : start + step]], unit[right[start : start + step]])
+        for start in range(0, len(left), step)
     ]
     found = np.concatenate(parts) if parts else np.zeros(0)
     found[failed[left] | failed[right]] = FAILED
