@@ -74,8 +74,8 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-pytest: $(VENV)/.dev  ## all tests, the slow ones too
-	$(BIN)/python -m pytest -q -m "" $(TESTS)
+pytest: $(VENV)/.dev  ## all tests, the slow ones too, on two processes
+	$(BIN)/python -m pytest -q -m "" -n 2 --dist loadfile $(TESTS)
 
 docs: $(VENV)/.dev  ## write what is generated: the schema, and the reference from the registry and --help
 	$(BIN)/python -m sartor.stages.requirement $(SCHEMA)
