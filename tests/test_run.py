@@ -17,7 +17,7 @@ from PIL import Image
 
 from sartor.run import load_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 COMMAND = [sys.executable, "-m", "sartor.cli", "run"]
 FAST = ["search.models=[linear-pixels, majority-class]", "budget.time=40s", "budget.effort=quick"]
 

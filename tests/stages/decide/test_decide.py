@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sartor.codec import canonical_json, from_plain, to_plain
 from sartor.metrics import COST_METRICS, Metric, index, quality_derivatives
 from sartor.stages.decide import CODES, decide
+from sartor.stages.decide.certificate import _would_do
 from sartor.types import (
     Artifact,
     Budget,
@@ -149,6 +150,15 @@ def test_infeasible_names_the_binding_limit_the_best_value_and_the_smallest_rela
     assert changes[0] == {"limits.latency_p95_ms.max": 3.01}
     assert {"limits.accuracy.min": 0.59, "limits.latency_p95_ms.max": 2.51} in changes
     assert all("slower" not in r.candidate for r in decision.certificate.relaxations)
+
+
+@given(st.floats(1e-9, 1e9), st.sampled_from(["min", "max"]))
+def test_a_relaxation_holds_to_the_last_bit(end, bound):
+    found = _would_do(
+        Limit("latency_p95_ms", bound, 0.0, ""), replace(measured("latency_p95_ms", end), low=end, high=end)
+    )
+    assert found <= end if bound == "min" else found >= end
+    assert found == pytest.approx(end, rel=0.011)
 
 
 def test_what_the_budget_left_untrained_shows_no_limit_to_be_impossible():

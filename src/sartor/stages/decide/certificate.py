@@ -117,7 +117,10 @@ def _would_do(limit: Limit, value: Measurement) -> float:
     scale = 10.0 ** (math.floor(math.log10(abs(bound))) - 2)
     steps = bound / scale
     rounded = math.floor(steps + 1e-9) if limit.bound == "min" else math.ceil(steps - 1e-9)
-    return float(f"{rounded * scale:.12g}")
+    found = float(f"{rounded * scale:.12g}")
+    if (found > bound) if limit.bound == "min" else (found < bound):  # a hair beyond, by the last bit: one step more
+        found = float(f"{(rounded + (-1 if limit.bound == 'min' else 1)) * scale:.12g}")
+    return found
 
 
 def _distance(metric: Metric, asked: float, needed: float) -> float:
