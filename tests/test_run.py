@@ -17,7 +17,7 @@ from PIL import Image
 
 from sartor.run import load_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 COMMAND = [sys.executable, "-m", "sartor.cli", "run"]
 FAST = ["search.models=[linear-pixels, majority-class]", "budget.time=40s", "budget.effort=quick"]
 
@@ -123,6 +123,7 @@ def test_changed_limits_reuse_the_evidence(digits, done):
     assert {stage for key, stage in fresh if key not in before} <= {"measure", "compare", "evaluate"}
 
 
+@pytest.mark.alone
 def test_what_if_decides_without_computing(done):
     home, _ = done
     before = finished_work(home)
@@ -134,6 +135,7 @@ def test_what_if_decides_without_computing(done):
     assert finished_work(home) == before
 
 
+@pytest.mark.alone
 def test_an_impossible_limit_ends_with_a_certificate_and_no_model(digits, tmp_path):
     ended = run(digits, tmp_path, "limits.latency_p95_ms.max=0.001")
     assert ended.returncode == 2, ended.stdout + ended.stderr
