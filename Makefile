@@ -74,9 +74,8 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-pytest: $(VENV)/.dev  ## all tests, the slow ones too: most on two processes, then those that need the machine to themselves
-	$(BIN)/python -m pytest -q -m "not alone" -n 2 --dist loadfile $(TESTS) || [ $$? = 5 ]
-	$(BIN)/python -m pytest -q -m alone $(TESTS) || [ $$? = 5 ]
+pytest: $(VENV)/.dev  ## all tests, the slow ones too, on two processes
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(TESTS)
 
 docs: $(VENV)/.dev  ## write what is generated: the schema, and the reference from the registry and --help
 	$(BIN)/python -m sartor.stages.requirement $(SCHEMA)

@@ -123,7 +123,6 @@ def test_changed_limits_reuse_the_evidence(digits, done):
     assert {stage for key, stage in fresh if key not in before} <= {"measure", "compare", "evaluate"}
 
 
-@pytest.mark.alone
 def test_what_if_decides_without_computing(done):
     home, _ = done
     before = finished_work(home)
@@ -135,7 +134,6 @@ def test_what_if_decides_without_computing(done):
     assert finished_work(home) == before
 
 
-@pytest.mark.alone
 def test_an_impossible_limit_ends_with_a_certificate_and_no_model(digits, tmp_path):
     ended = run(digits, tmp_path, "limits.latency_p95_ms.max=0.001")
     assert ended.returncode == 2, ended.stdout + ended.stderr

@@ -116,10 +116,10 @@ def test_a_limit_that_no_longer_holds(made, stand, metric, interval, outcome, st
     assert result.status == status
 
 
-def test_a_busy_machine_is_asked_again_and_can_meet_a_limit_but_not_miss_it(made, stand):
+def test_a_busy_machine_is_asked_again_and_is_inconclusive_where_a_quiet_one_may_hold(made, stand):
     stand.noisy = 99
     assert verify(made, data="somewhere").status == "met"
-    stand.numbers = {**stand.numbers, "latency_p95_ms": (600, 550, 700)}
+    stand.numbers = {**stand.numbers, "latency_p95_ms": (600, 60, 700)}
     stand.noisy = 99
     result = verify(made, data="somewhere")
     assert result.status == "inconclusive"

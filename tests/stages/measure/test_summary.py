@@ -104,6 +104,16 @@ def test_noise_marks_times_but_not_memory_and_size(changes, words):
     assert words in " ".join(found["latency_p50_ms"].conditions["noise"])
 
 
+def test_the_interval_of_a_noisy_timing_reaches_to_what_a_quiet_machine_could_show():
+    found = measured(observation([1.0] * 40 + [6.0] * 360, share=0.5))
+    p50, throughput, cold = (found[name] for name in ("latency_p50_ms", "throughput_per_s", "cold_start_ms"))
+    assert (p50.low, p50.value, p50.high) == (0.5, 6.0, 6.0)
+    assert throughput.high == 8000.0
+    assert throughput.low <= throughput.value < 1000
+    assert (cold.low, cold.value) == (0.0, 500.0)
+    assert found["memory_peak_mb"].low == found["memory_peak_mb"].high
+
+
 def test_standing_still_is_noise():
     assert "stood still for 30.0 s" in observation([1.0] * 400 + [30_000.0]).noise[0]
     assert observation([1.0] * 400 + [8.0]).noise == ()

@@ -33,7 +33,7 @@ const decide = (() => {
     const m = known(candidate, limit.metric);
     if (m === null) return { limit, outcome: "inconclusive", final: false, measurement: null };
     const good = holds(limit, m.low), bad = holds(limit, m.high);
-    let outcome = good && bad ? "met" : good || bad || m.noisy ? "inconclusive" : "missed";  // noise only slows
+    let outcome = good && bad ? "met" : good || bad ? "inconclusive" : "missed";
     if (m.basis !== "measured" && outcome === "met") outcome = "inconclusive";
     return { limit, outcome, final: rank(candidate, m) === FINAL, measurement: m };
   }

@@ -43,8 +43,8 @@ def _rank(record: Record, measurement: Measurement) -> int:
 def judge(record: Record, limit: Limit, metrics: Mapping[str, Metric]) -> Verdict:
     """The verdict on one limit: by the interval's unfavourable end; an estimate can only remove.
 
-    ``met`` needs the whole interval on the allowed side, ``missed`` the whole interval on the other. Noise makes a
-    machine slower, never faster: a noisy measurement can meet a limit but not miss it.
+    ``met`` needs the whole interval on the allowed side, ``missed`` the whole interval on the other. What a noisy
+    machine may hide is in the interval of its measurement: it rarely misses a limit, but a far one it does.
     """
     measurement = known(record, limit.metric)
     title = metrics[limit.metric].title
@@ -63,7 +63,8 @@ def judge(record: Record, limit: Limit, metrics: Mapping[str, Metric]) -> Verdic
         "inconclusive": f"{title} {interval} cannot be told from {sign} {show(limit.value)}",
     }[outcome]
     if measurement.noisy:
-        words += ", on an unsteady machine" if outcome == "met" else ", the machine was too unsteady to tell"
+        unsteady = outcome == "inconclusive"
+        words += ", the machine was too unsteady to tell" if unsteady else ", on an unsteady machine"
     if measurement.basis != "measured":
         words += f" ({measurement.basis})"
     elif rank == _UNTRAINED:
@@ -75,7 +76,7 @@ def _outcome(limit: Limit, measurement: Measurement) -> Outcome:
     good, bad = limit.holds(measurement.low), limit.holds(measurement.high)
     if good and bad:
         return "met"
-    return "inconclusive" if good or bad or measurement.noisy else "missed"
+    return "inconclusive" if good or bad else "missed"
 
 
 def judge_all(record: Record, limits: Sequence[Limit], metrics: Mapping[str, Metric]) -> tuple[Verdict, ...]:
