@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
+from sartor.catalog.models._baselines import one_pass, smallest_only
 from sartor.jobs import Recipe
 from sartor.registry import register
 from sartor.types import DataCard, Network, Provenance
@@ -28,7 +29,7 @@ class BoxPrior:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """One, at the smallest input size: the input does not matter."""
-        yield Variant("", {}, min(sizes))
+        return smallest_only(sizes)
 
     def build(self, network: Network) -> nn.Module:
         """Any (n, 3, H, W) to the same candidates."""
@@ -59,7 +60,7 @@ class BoxPrior:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Counting is not repeated."""
-        return Recipe(1.0, 64, "closed-form", 0.0, 0.0)
+        return one_pass(64)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Mean box and number of boxes per class and cell; the score is about the number per picture, at most 1."""

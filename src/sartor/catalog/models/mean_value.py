@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
+from sartor.catalog.models._baselines import constant, one_pass, smallest_only
 from sartor.jobs import Recipe
 from sartor.registry import register
 from sartor.types import DataCard, Network, Provenance
@@ -26,29 +27,15 @@ class MeanValue:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """One, at the smallest input size: the input does not matter."""
-        yield Variant("", {}, min(sizes))
+        return smallest_only(sizes)
 
     def build(self, network: Network) -> nn.Module:
         """Any (n, …) to the same numbers (n, outputs)."""
-        import torch
-        from torch import nn
-
-        class Mean(nn.Module):
-            value: Tensor
-
-            def __init__(self) -> None:
-                super().__init__()
-                self.register_buffer("value", torch.zeros(network.outputs))
-
-            def forward(self, x: Tensor) -> Tensor:
-                # Tied to the input: runtimes drop or refuse an input that nothing uses.
-                return self.value + 0.0 * x.flatten(1)[:, :1].float()
-
-        return Mean()
+        return constant("value", network.outputs)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Adding up is not repeated."""
-        return Recipe(1.0, 512, "closed-form", 0.0, 0.0)
+        return one_pass(512)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """The mean of the targets, as they are scaled."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
+from sartor.catalog.models._baselines import one_pass, smallest_only
 from sartor.jobs import Recipe
 from sartor.registry import register
 from sartor.types import DataCard, Network, Provenance
@@ -29,7 +30,7 @@ class PositionPrior:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """One, at the smallest input size: the picture does not matter."""
-        yield Variant("", {}, min(sizes))
+        return smallest_only(sizes)
 
     def build(self, network: Network) -> nn.Module:
         """Any (n, 3, H, W) to the same logits (n, outputs, rows, columns)."""
@@ -53,7 +54,7 @@ class PositionPrior:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Counting is not repeated."""
-        return Recipe(1.0, 32, "closed-form", 0.0, 0.0)
+        return one_pass(32)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Count the classes in each cell; the shares of the whole are added as one picture's worth."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
+from sartor.catalog.tasks import _picture_methods
+from sartor.catalog.tasks._picture_statistics import channel_statistics
 from sartor.catalog.tasks._segmentation_scores import METRICS
 from sartor.errors import DataError
 from sartor.reading.masks import OPTIONS
@@ -45,11 +47,21 @@ class ImageSegmentation:
     truth = "structure"
     splitting = "random"
     options = OPTIONS
-    metrics = METRICS
     advice: Mapping[str, str] = {
         "MASK_RESIZED": "have masks of another size but the same shape; masks were resized to their picture",
         "MASK_TURNED": "are turned by EXIF and their masks are not; masks were turned with them",
     }
+    metrics = METRICS
+
+    alike = staticmethod(_picture_methods.alike)
+    decode = staticmethod(_picture_methods.decode)
+    learn = staticmethod(_picture_methods.learn_nothing)
+    recall = staticmethod(_picture_methods.recall_nothing)
+    prepare = staticmethod(_picture_methods.stretched)
+    noise = staticmethod(_picture_methods.noise)
+    example = staticmethod(_picture_methods.example)
+    statistics = staticmethod(channel_statistics)
+    normalise = staticmethod(_picture_methods.normalise)
 
     def read(self, source: DataSource) -> list[Part]:
         """Pictures and masks of the same name, or COCO outlines, in folders or in a .tar."""
@@ -81,11 +93,6 @@ class ImageSegmentation:
             remarks,
         )
 
-    def alike(self, left: Array, right: Array) -> bool:
-        from sartor.media.image import nearly_same
-
-        return nearly_same(left, right)
-
     def survey(
         self, decoded: Iterator[Array], truths: Truths, facts: Mapping[str, Any], seed: int
     ) -> Mapping[str, Any]:
@@ -93,23 +100,6 @@ class ImageSegmentation:
         from sartor.catalog.tasks._segmentation_survey import survey_masks
 
         return survey_masks(decoded, list(truths), seed)
-
-    def decode(self, raw: bytes) -> Array:
-        from sartor.media.image import decode
-
-        return decode(raw)
-
-    def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Array], truths: Truths) -> bytes:
-        """Nothing: a picture is prepared alike whatever the others are."""
-        return b""
-
-    def recall(self, encoding: str, learnt: bytes) -> None:
-        return None
-
-    def prepare(self, decoded: Array, input_size: Sequence[int], learnt: Any = None) -> Array:
-        from sartor.media.image import resize
-
-        return resize(decoded, input_size)
 
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
         from sartor.catalog.tasks._segmentation_answers import map_answer
@@ -151,16 +141,6 @@ class ImageSegmentation:
 
         return shown(self.decode(raw), truth, output, pipeline)
 
-    def noise(self, count: int, input_size: Sequence[int], seed: int) -> list[bytes]:
-        from sartor.media.image import noise_pictures
-
-        return noise_pictures(count, input_size, seed)
-
-    def example(self, input_size: Sequence[int], encoding: str = "") -> Array:
-        import numpy as np
-
-        return np.zeros((*input_size, 3), np.uint8)
-
     def target(self, truth: Any, input_size: Sequence[int], labels: Sequence[str]) -> Array:
         """The mask at the input's size, (H, W) uint8, numbered as the labels."""
         from sartor.media.masks import nearest, numbered_as
@@ -179,16 +159,6 @@ class ImageSegmentation:
         order += [side for side in fitting if side > natural]
         sizes = [tuple(_stepped(side * wanted / longest) for side in median) for wanted in order]
         return tuple(dict.fromkeys(sizes))
-
-    def statistics(self, prepared: Array) -> Mapping[str, tuple[float, ...]]:
-        from sartor.catalog.tasks._picture_statistics import channel_statistics
-
-        return channel_statistics(prepared)
-
-    def normalise(self, batch: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
-        from sartor.catalog.tasks._image_tensors import normalise
-
-        return normalise(batch, statistics)
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
         from sartor.catalog.tasks._segmentation_tensors import ShippedSegmenter

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
+from sartor.catalog.tasks import _picture_methods
 from sartor.catalog.tasks._detection_scores import METRICS
 from sartor.catalog.tasks._detection_truths import ADVICE
+from sartor.catalog.tasks._picture_statistics import channel_statistics
 from sartor.errors import Unsupported
 from sartor.reading.boxes import OPTIONS
 from sartor.reading.sample import Part
@@ -48,6 +50,16 @@ class ObjectDetection:
     advice = ADVICE
     metrics = METRICS
 
+    alike = staticmethod(_picture_methods.alike)
+    decode = staticmethod(_picture_methods.decode)
+    learn = staticmethod(_picture_methods.learn_nothing)
+    recall = staticmethod(_picture_methods.recall_nothing)
+    prepare = staticmethod(_picture_methods.stretched)
+    noise = staticmethod(_picture_methods.noise)
+    example = staticmethod(_picture_methods.example)
+    statistics = staticmethod(channel_statistics)
+    normalise = staticmethod(_picture_methods.normalise)
+
     def read(self, source: DataSource) -> list[Part]:
         """COCO json, Pascal VOC xml or YOLO txt, in folders or in a .tar."""
         from sartor.reading.boxes import read_boxes
@@ -67,11 +79,6 @@ class ObjectDetection:
         facts["box_count"] = (len(checked.names),)
         return Sighting(seen.content, facts, seen.likeness, checked.truth, checked.names, checked.remarks)
 
-    def alike(self, left: Array, right: Array) -> bool:
-        from sartor.media.image import nearly_same
-
-        return nearly_same(left, right)
-
     def survey(
         self, decoded: Iterator[Array], truths: Truths, facts: Mapping[str, Any], seed: int
     ) -> Mapping[str, Any]:
@@ -79,23 +86,6 @@ class ObjectDetection:
         from sartor.catalog.tasks._detection_survey import survey_boxes
 
         return survey_boxes(decoded, list(truths), seed)
-
-    def decode(self, raw: bytes) -> Array:
-        from sartor.media.image import decode
-
-        return decode(raw)
-
-    def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Array], truths: Truths) -> bytes:
-        """Nothing: a picture is prepared alike whatever the others are."""
-        return b""
-
-    def recall(self, encoding: str, learnt: bytes) -> None:
-        return None
-
-    def prepare(self, decoded: Array, input_size: Sequence[int], learnt: Any = None) -> Array:
-        from sartor.media.image import resize
-
-        return resize(decoded, input_size)
 
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
         """What was found, in words and as boxes; the option ``score_min`` (0.3) says from which score on they count."""
@@ -132,16 +122,6 @@ class ObjectDetection:
 
         return example_of(self.decode(raw), truth, output, pipeline)
 
-    def noise(self, count: int, input_size: Sequence[int], seed: int) -> list[bytes]:
-        from sartor.media.image import noise_pictures
-
-        return noise_pictures(count, input_size, seed)
-
-    def example(self, input_size: Sequence[int], encoding: str = "") -> Array:
-        import numpy as np
-
-        return np.zeros((*input_size, 3), np.uint8)
-
     def target(self, truth: Any, input_size: Sequence[int], labels: Sequence[str]) -> Array:
         """(300, 5) float32: class number (-1: no box), top, left, bottom, right in shares."""
         from sartor.catalog.tasks._detection_truths import target_rows
@@ -166,17 +146,6 @@ class ObjectDetection:
         from sartor.catalog.tasks._detection_tensors import ShippedDetector
 
         return ShippedDetector(module, statistics)
-
-    def normalise(self, batch: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
-        from sartor.catalog.tasks._image_tensors import normalise
-
-        return normalise(batch, statistics)
-
-    def statistics(self, prepared: Array) -> Mapping[str, tuple[float, ...]]:
-        """``mean`` and ``std`` per channel on the scale 0..255."""
-        from sartor.catalog.tasks._picture_statistics import channel_statistics
-
-        return channel_statistics(prepared)
 
     def augmentations(self, card: DataCard) -> tuple[str, ...]:
         """``zoom`` and ``light`` always; ``flip`` and ``upend`` only where the survey showed that they suit."""
