@@ -130,7 +130,7 @@ class Predictor:
         return self.run([self.prepare(raw) for raw in raws])
 
     def predict(self, raw: bytes, *, top: int | None = None) -> dict[str, Any]:
-        """One raw input to its answer: at least ``label`` and ``confidence``; raise ``DataError`` when it is broken.
+        """One raw input to its answer, at least ``label``; raise ``DataError`` when it is broken.
 
         ``top`` is how many of the best answers are named where the task names several; None for the pipeline's own.
         """

@@ -26,6 +26,7 @@ from sartor.metrics import COST_METRICS, Metric, quality_derivatives
 from sartor.prepared import open_data
 from sartor.stages.candidates import candidates
 from sartor.stages.data import stamp
+from sartor.stages.measure import margins
 from sartor.stages.package import build_package
 from sartor.storage import write_text
 from sartor.types import DataCard, Device, Pipeline, Record, Requirement, RunFile, Step
@@ -224,10 +225,11 @@ def _deliver(file: RunFile, findings: Findings, place: Place, render: Callable[[
         test = data.split("test")
         golden = [test.raw(i) for i in _spread(len(test), GOLDEN_SAMPLES)]
         page = render(file) if render else ""
+        pipeline = _pipeline(record, file)
         build_package(
             file,
             place.workspace.objects.path(artifact.sha256),
-            _pipeline(record, file),
+            replace(pipeline, options=margins(artifact.sha256, pipeline, file.card.fingerprint, place.workspace)),
             golden,
             package,
             encoder=place.workspace.objects.path(artifact.learnt) if artifact.learnt else None,

@@ -103,6 +103,8 @@ class Task(Protocol):
     joins the statistics that ``normalise`` and ``wrap`` get, and ``scale(targets, statistics) -> Tensor``, by which a
     batch's targets go before ``loss`` sees them. A task whose inputs may name what was learnt (a user) may define
     ``spell_out(raw, learnt) -> bytes``: the same input with all that the name stands for, which ``explain`` then gets.
+    A task that tells how far an answer may be off may define ``margins(outputs, truths) -> Mapping[str, Any]``: what
+    the shipped file's outputs on validation show joins ``Pipeline.options`` of the package.
     Further keys of ``data`` that it takes stand in ``options``.
     """
 
@@ -149,9 +151,11 @@ class Task(Protocol):
         """Decoded input to what the model takes, without the batch axis, shape ``input_size`` (and channels)."""
 
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
-        """One row of model output to the answer people read (JSON values): at least ``label`` and ``confidence``.
+        """One row of model output to the answer people read (JSON values): at least ``label``.
 
-        ``label`` is the answer in a few words whatever the task ("3 RBC, 1 WBC", "4.2"). ``decoded`` is the input.
+        ``label`` is the answer in a few words whatever the task ("3 RBC, 1 WBC", "4.2"); ``confidence`` (0..1) how sure
+        it is, where the task can tell; ``range`` of a number, where it lies in a share ``within`` of all cases.
+        ``decoded`` is the input.
         """
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:

@@ -100,7 +100,12 @@ def _words(result: dict[str, Any], width: int) -> list[str]:
         reason = say(result["error"])
         return [reason if result["input"] in reason else f"{result['shown']}: {reason}"]
     others = ", ".join(f"{one['label']} {one['confidence']:.3f}" for one in result.get("top", ())[1:])
-    line = f"{padded(result['shown'], width)}  {result['label']}  {result['confidence']:.3f}"
+    line = f"{padded(result['shown'], width)}  {result['label']}"
+    if "confidence" in result:
+        line += f"  {result['confidence']:.3f}"
+    if "range" in result:
+        between, share = result["range"], round(100 * result["within"])
+        line += f"   ({say(f'{between} in {share} of 100 cases')})"
     lines = [f"{line}   ({others})" if others else line]
     if "explanation" in result:
         found = result["explanation"]

@@ -45,7 +45,7 @@ class Example:
     Args:
         place: where it is.
         truth, answer: in words.
-        confidence: of the answer.
+        confidence: of the answer; 0 where it has none.
         thumbnail: small PNG (base64), the answer drawn in where the task draws; empty for what is no picture.
         text: the input, or its beginning, where it is read rather than looked at.
         explanation: of the answer; None where nobody asked.

@@ -286,11 +286,40 @@ def test_equal_rows_are_copies_only_where_they_tell_much():
 
 def test_answers():
     pipeline = Pipeline("tabular-regression", (), (2,), "m", "onnxruntime", "fp32", 1, 1)
-    assert NUMBERS.answer(np.array([12345.6]), pipeline) == {"label": "12,346", "confidence": 1.0, "value": 12345.6}
+    assert NUMBERS.answer(np.array([12345.6]), pipeline) == {"label": "12,346", "value": 12345.6}
     with pytest.raises(DataError, match="not finite"):
         NUMBERS.answer(np.array([np.nan]), pipeline)
     example = NUMBERS.show(b'{"a":1.5,"b":"x","c":null}', 3.0, np.array([2.5]), pipeline)
     assert (example.truth, example.answer, example.text) == ("3", "2.5", "a 1.5, b x")
+
+
+@pytest.mark.parametrize("n", [19, 60, 450, 3000])
+def test_ranges_hold_the_share_they_promise_of_fresh_rows(n):
+    """Errors here grow with the number: one margin for all would be too wide for the small and too narrow above."""
+    generator = np.random.default_rng(n)
+
+    def drawn(rows):
+        answers = generator.uniform(1, 100, rows)
+        return answers[:, None], answers * (1 + 0.1 * generator.standard_normal(rows))
+
+    held = []
+    for _ in range(20):
+        pipeline = Pipeline("t", (), (2,), "m", "onnxruntime", "fp32", 1, 1, dict(NUMBERS.margins(*drawn(n))))
+        answers = [(NUMBERS.answer(output, pipeline), truth) for output, truth in zip(*drawn(200), strict=True)]
+        held += [answer["low"] <= truth <= answer["high"] for answer, truth in answers]
+    assert 0.93 <= np.mean(held) <= 0.99
+    spans = [answer["high"] - answer["low"] for answer, _ in sorted(answers, key=lambda pair: pair[0]["value"])]
+    assert n < 450 or spans[-1] > 3 * spans[0]
+    assert answers[0][0]["within"] == 0.95
+    assert " … " in answers[0][0]["range"]
+
+
+def test_too_few_rows_promise_nothing_and_equal_answers_have_equal_ranges():
+    assert NUMBERS.margins(np.zeros((18, 1)), np.arange(18.0)) == {}
+    constant = NUMBERS.margins(np.full((500, 1), 5.0), np.arange(500.0))
+    assert (constant["edges"], len(constant["margins"])) == ([], 1)
+    with_gap = NUMBERS.margins(np.array([[1.0], [np.nan]] * 30), np.zeros(60))
+    assert with_gap["margins"] == [1.0]
 
 
 @pytest.mark.parametrize("task", [LABELS, NUMBERS], ids=lambda task: task.name)
@@ -309,7 +338,9 @@ def test_explanations_name_the_column_that_decides(task, value, other):
     assert explanation.causes[0].name == f"a = {value}"
     assert explanation.causes[0].weight == pytest.approx(0.6)
     assert [cause.weight for cause in explanation.causes[1:]] == [0.0]
-    assert f"a = {value}: {other}, 0.9 becomes 0.3" in explanation.sentence
+    became = "0.9 becomes 0.3" if task is LABELS else "it becomes 0.3"
+    assert f"a = {value}: {other}, {became}" in explanation.sentence
+    assert (explanation.sentence.count("(no)"), explanation.sentence.count("0.3")) == (int(task is LABELS), 1)
 
 
 def test_an_explanation_says_so_where_nothing_decides():

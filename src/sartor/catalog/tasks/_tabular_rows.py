@@ -72,6 +72,8 @@ def explain_columns(
     raw: bytes,
     measure: Callable[[Array], float],
     answer: Callable[[Array], str],
+    *,
+    confidence: bool,
 ) -> Explanation:
     """Which columns an answer rests on: each in turn is made missing or another, and the file is asked again.
 
@@ -84,6 +86,7 @@ def explain_columns(
         raw: the row.
         measure: one output to what is followed: the confidence in the answer, or the answered number.
         answer: one output in words.
+        confidence: whether ``measure`` is the confidence in the answer, rather than the answer itself.
     """
     row = decode_row(raw)
     asked, meant = [raw], []
@@ -103,10 +106,10 @@ def explain_columns(
     if not causes or abs(causes[0].weight) < 0.01 * max(abs(whole), 1e-9):
         return Explanation("features", causes, f"no single column decides: it stays {said} whichever is changed")
     fall, words, output = strongest[order[0]]
-    became = f"{whole:,.4g} becomes {whole - fall:,.4g}"
     other = answer(output)
-    sentence = f"{said} rests most on {causes[0].name}: {words}, {became}" + (f" ({other})" if other != said else "")
-    return Explanation("features", causes, sentence)
+    became = f"{whole:,.4g} becomes {whole - fall:,.4g}" if confidence else f"it becomes {other}"
+    turned = f" ({other})" if confidence and other != said else ""
+    return Explanation("features", causes, f"{said} rests most on {causes[0].name}: {words}, {became}{turned}")
 
 
 def _others(value: Any) -> list[tuple[str, Any]]:

@@ -81,7 +81,11 @@ class TabularClassification:
 
         best = int(ask([raw])[0].argmax())
         return explain_columns(
-            ask, raw, lambda output: float(output[best]), lambda output: pipeline.labels[int(output.argmax())]
+            ask,
+            raw,
+            lambda output: float(output[best]),
+            lambda output: pipeline.labels[int(output.argmax())],
+            confidence=True,
         )
 
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:

@@ -73,17 +73,39 @@ class TabularRegression:
         return learn_columns(decoded, truths, input_size[0], classes=False)
 
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
-        """``label``: the number in words; ``value``: the number itself. It has no confidence of its own: 1 is given."""
+        """``label``: the number in words; ``value``: the number itself.
+
+        Where validation showed it, ``low``, ``high`` and, in words, ``range``: where a share ``within`` of cases lies.
+        """
+        from sartor.catalog.tasks._regression_margins import range_of
+
         value = float(output[0])
         if not -float("inf") < value < float("inf"):
             raise DataError("the model's output is not finite for this input, so there is no answer")
-        return {"label": number_text(value), "confidence": 1.0, "value": value}
+        answer = {"label": number_text(value), "value": value}
+        around = range_of(value, pipeline.options)
+        if around is None:
+            return answer
+        low, high = around
+        words = f"{number_text(low)} … {number_text(high)}"
+        return {**answer, "range": words, "low": low, "high": high, "within": float(pipeline.options["within"])}
+
+    def margins(self, outputs: Array, truths: Truths) -> Mapping[str, Any]:
+        """How far answers are off on validation, by their size."""
+        import numpy as np
+
+        from sartor.catalog.tasks._regression_margins import margins_of
+
+        return margins_of(outputs, np.asarray(truths))
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """How far the number falls, or rises, when a column is missing or another."""
         from sartor.catalog.tasks._tabular_rows import explain_columns
 
-        return explain_columns(ask, raw, lambda output: float(output[0]), lambda output: number_text(float(output[0])))
+        def number(output: Array) -> float:
+            return float(output[0])
+
+        return explain_columns(ask, raw, number, lambda output: number_text(number(output)), confidence=False)
 
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
         import numpy as np
@@ -109,10 +131,8 @@ class TabularRegression:
     def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
         from sartor.catalog.tasks._tabular_rows import row_text
 
-        answer = self.answer(output, pipeline)
-        return Example(
-            "", number_text(float(truth)), answer["label"], answer["confidence"], text=row_text(decode_row(raw))
-        )
+        text = row_text(decode_row(raw))
+        return Example("", number_text(float(truth)), number_text(float(output[0])), 0.0, text=text)
 
     def truth_statistics(self, truths: Truths) -> Mapping[str, tuple[float, ...]]:
         """``truth_mean`` and ``truth_scale``, the deviation (1 where all truths are equal)."""

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sartor.stages.measure.comparison import compare
+    from sartor.stages.measure.error_margins import margins
     from sartor.stages.measure.explanation import explain
     from sartor.stages.measure.quality import evaluate
     from sartor.stages.measure.timing import measure
 
-__all__ = ["compare", "evaluate", "explain", "measure"]
+__all__ = ["compare", "evaluate", "explain", "margins", "measure"]
 
-_PLACES = {"measure": "timing", "evaluate": "quality", "compare": "comparison", "explain": "explanation"}
+_PLACES = {
+    "measure": "timing",
+    "evaluate": "quality",
+    "compare": "comparison",
+    "explain": "explanation",
+    "margins": "error_margins",
+}
 
 
 def __getattr__(name: str) -> Any:

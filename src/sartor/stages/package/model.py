@@ -80,7 +80,7 @@ class Model:
             top: how many of the best answers are named where the task names several; None for what the package says.
 
         Returns:
-            The task's answer, at least ``label`` and ``confidence``; a list of answers for a list.
+            The task's answer, at least ``label`` and mostly ``confidence``; a list of answers for a list.
 
         Raises:
             DataError: an input cannot be read.
