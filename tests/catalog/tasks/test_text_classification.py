@@ -1,8 +1,7 @@
-"""Text classification: encodings against hand-made ones, WordPiece against the library, surveys, explanations."""
+"""Text classification: encodings against hand-made ones, surveys, explanations."""
 
 import json
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ from hypothesis import strategies as st
 from sartor import registry
 from sartor.catalog.tasks import _text_encodings as encodings
 from sartor.catalog.tasks import _text_survey as surveys
-from sartor.catalog.tasks._wordpiece import WordPiece, read_vocabulary
-from sartor.errors import DataError, Refused, SartorError, Unsupported
+from sartor.errors import DataError, SartorError, Unsupported
 from sartor.types import DataCard, Pipeline, SplitCard
 
 TASK = registry.get("tasks", "text-classification")
@@ -103,66 +101,6 @@ def test_a_strange_encoding_or_vocabulary_is_refused():
             encodings.parse(strange)
     with pytest.raises(SartorError, match="damaged"):
         TASK.recall("words-10", b"nothing compressed")
-
-
-# -------------------------------------------------------------------------------------------------- WordPiece
-
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##aff", "##able", "hello", ",", "好", "的", "##s", "nave"]
-
-
-@pytest.fixture
-def checkpoint(tmp_path) -> Path:
-    content = {
-        "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
-                       "strip_accents": None, "lowercase": True},
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3]},
-        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-                  "max_input_chars_per_word": 100, "vocab": {word: number for number, word in enumerate(PIECES)}},
-    }  # fmt: skip
-    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    return tmp_path
-
-
-def test_pieces_of_words_are_the_longest_known(checkpoint):
-    encode = recalled(f"checkpoint:{checkpoint}")
-    assert encode("Unaffable, HELLO好的", (12,)).tolist() == [2, 4, 5, 6, 8, 7, 9, 10, 3, 0, 0, 0]
-    assert encode("hello xyz", (8,)).tolist() == [2, 7, 1, 3, 0, 0, 0, 0]
-    assert encode("hello " * 9, (4,)).tolist() == [2, 7, 7, 3]
-
-
-def test_vocab_txt_gives_the_same(checkpoint):
-    wanted = read_vocabulary(checkpoint)
-    (checkpoint / "tokenizer.json").unlink()
-    (checkpoint / "vocab.txt").write_text("\n".join(PIECES) + "\n")
-    assert read_vocabulary(checkpoint) == wanted
-    (checkpoint / "vocab.txt").unlink()
-    with pytest.raises(Refused, match="no tokenizer"):
-        read_vocabulary(checkpoint)
-
-
-def test_other_tokenizers_are_refused_by_name(checkpoint):
-    (checkpoint / "tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {}}}))
-    with pytest.raises(Unsupported, match="BPE"):
-        read_vocabulary(checkpoint)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text(st.characters(max_codepoint=0x3FFF, exclude_categories=["Cn", "Cs"]), max_size=40))
-def test_agrees_with_the_library(text):
-    library = pytest.importorskip("tokenizers")
-    vocabulary = {word: number for number, word in enumerate([*PIECES, *(f"##{c}" for c in "abcdeé"), *"abcdeé.!-"])}
-    theirs = library.Tokenizer(library.models.WordPiece(vocabulary, unk_token="[UNK]"))
-    theirs.normalizer = library.normalizers.BertNormalizer()
-    theirs.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
-    ours = WordPiece({**read_options(), "vocabulary": list(vocabulary)})
-    wanted = [2, *theirs.encode(text).ids, 3]
-    assert ours(text, (len(wanted),)).tolist() == wanted
-
-
-def read_options():
-    return {"lowercase": True, "strip_accents": True, "han": True, "prefix": "##", "longest": 100,
-            "unknown": "[UNK]", "first": "[CLS]", "last": "[SEP]"}  # fmt: skip
 
 
 # -------------------------------------------------------------------------------------------------------- data

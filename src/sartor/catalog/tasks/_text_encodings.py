@@ -7,10 +7,11 @@
 ``terms-N``               which of N words, pairs of words and (of unspaced scripts) triples of characters occur
 ``pieces-N``              the same and character sequences of 3 and 4 within words: for short, noisy, inflected text
 ``ngrams-B``              words, pairs and pieces by hash into B buckets; nothing is learnt
-``checkpoint:FOLDER``     ids of a checkpoint's own WordPiece vocabulary, in order
+``checkpoint:FOLDER``     ids of a checkpoint's own tokenizer, in order
 ========================  ============================================================================================
 
-Everywhere 0 stands for nothing (the rest of a short text); in sequences 1 stands for a word that is not known.
+Everywhere 0 stands for nothing (the rest of a short text), but in checkpoints, which have an id of their own for it; in
+sequences 1 stands for a word that is not known.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ def learn(encoding: str, texts: Iterable[str], truths: Sequence[int] | Array) ->
     """What an encoding has to know: a vocabulary as compressed JSON; empty for those that know enough."""
     kind, parameter = parse(encoding)
     if kind == "checkpoint":
-        from sartor.catalog.tasks._wordpiece import read_vocabulary
+        from sartor.catalog.tasks._tokenizer import read_tokenizer
 
-        return _packed(read_vocabulary(Path(parameter)))
+        return _packed(read_tokenizer(Path(parameter)))
     if kind in SEQUENCES:
         counts: Counter[str] = Counter()
         for text in texts:
@@ -87,9 +88,9 @@ def recall(encoding: str, learnt: bytes) -> Encoder:
     """The encoder that :func:`learn` made."""
     kind, parameter = parse(encoding)
     if kind == "checkpoint":
-        from sartor.catalog.tasks._wordpiece import WordPiece
+        from sartor.catalog.tasks._tokenizer import Tokenizer
 
-        return WordPiece(_unpacked(learnt))
+        return Tokenizer(_unpacked(learnt))
     if kind in SEQUENCES:
         return Sequences(_unpacked(learnt), words if kind == "words" else fold)
     if kind in BAGS:
