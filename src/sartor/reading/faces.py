@@ -18,7 +18,7 @@ from sartor.reading.sample import Part, Sample
 from sartor.reading.tables import Table, file_table
 from sartor.types import DataProblem, DataSource
 
-OPTIONS = frozenset({"pairs", "test_people"})
+OPTIONS = frozenset({"align", "pairs", "test_people", "without_face"})
 
 LABEL_NAMES = ("person", "subject", "identity", "person_id", "identity_id", "subject_id", "name", "who")
 """Columns that name people, beside those of any labelled picture."""

@@ -32,7 +32,10 @@ def normalise(batch: torch.Tensor) -> torch.Tensor:
 
 
 class ShippedEmbedder(nn.Module):
-    """Prepared batch (n, H, W, 3) uint8 -> normalise -> module -> embeddings (n, d) float32 of length 1."""
+    """Prepared batch (n, H, W, 3) uint8 -> normalise -> module -> embeddings (n, d) float32 of length 1.
+
+    A picture of one colour shows no face and gives zeros: it is never accepted.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -40,8 +43,11 @@ class ShippedEmbedder(nn.Module):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        embeddings = self.module(normalise(input)).float()
-        result: torch.Tensor = embeddings / (embeddings.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+        pixels = normalise(input)
+        embeddings = self.module(pixels).float()
+        length = (embeddings.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()
+        shown = (pixels.square().amax(dim=(1, 2, 3)) > 0).float()[:, None]
+        result: torch.Tensor = embeddings * shown / length
         return result
 
 

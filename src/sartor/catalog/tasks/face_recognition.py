@@ -60,8 +60,10 @@ class FaceRecognition:
 
     def read(self, source: DataSource) -> list[Part]:
         """Folders per person, tables of paths or bytes with or without face boxes, arrays; people to be tested."""
+        from sartor.catalog.tasks._faces_alignment import check_options
         from sartor.reading.faces import read_faces
 
+        check_options(source.options)
         return read_faces(source)
 
     def inspect(self, raw: bytes, truth: bytes | None = None) -> Sighting:
@@ -82,15 +84,21 @@ class FaceRecognition:
     def survey(
         self, decoded: Iterator[Array], truths: Truths, facts: Mapping[str, Any], seed: int
     ) -> Mapping[str, Any]:
-        """``colour``: share of pictures with colours; told where people have one picture, or grey and colour mix."""
+        """``colour``: share of pictures with colours; told where people have one picture, or grey and colour mix.
+
+        And how faces lie in their pictures, and whether they have to be found and laid straight (``aligned``).
+        """
         import numpy as np
 
-        coloured = [
-            float(np.abs(picture[..., 0].astype(np.int16) - picture[..., 2]).mean()) >= COLOURED for picture in decoded
-        ]
+        from sartor.catalog.tasks._faces_alignment import FaceSurvey
+
+        survey, coloured = FaceSurvey(facts), []
+        for picture in decoded:
+            coloured.append(float(np.abs(picture[..., 0].astype(np.int16) - picture[..., 2]).mean()) >= COLOURED)
+            survey.look(picture)
+        lying, problems = survey.found()
         share = float(np.mean(coloured)) if coloured else 0.0
         pictures = np.unique(np.asarray(truths), return_counts=True)[1]
-        problems = []
         single = int((pictures == 1).sum())
         if single and len(truths) < 2000:  # else a part of train was seen, and some people's other pictures were not
             sentence = f"{single} people of train have one picture; they are told apart from others, never verified"
@@ -98,31 +106,37 @@ class FaceRecognition:
         if MIXED_SHARE < share < 1 - MIXED_SHARE:
             sentence = f"{share:.0%} of train's pictures have colours, the others are grey: who is who may hang on that"
             problems.append(DataProblem("GREY_AND_COLOUR", "train", sum(coloured), sentence))
-        return {"colour": round(share, 3), "pictures_each": round(float(pictures.mean()), 2), "problems": problems}
+        each = round(float(pictures.mean()), 2)
+        known = {"labels_are": "people", "colour": round(share, 3), "pictures_each": each}
+        return {**known, **lying, "problems": problems}
 
     def decode(self, raw: bytes) -> Array:
         from sartor.media.image import decode
 
         return decode(raw)
 
-    def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Array], truths: Truths) -> bytes:
-        """Nothing: a picture is prepared alike whatever the others are."""
-        return b""
+    def encoding(self, card: DataCard) -> str:
+        """Whether faces are found and laid straight first, as the survey or ``data.align`` says."""
+        from sartor.catalog.tasks._faces_alignment import encoding_of
 
-    def recall(self, encoding: str, learnt: bytes) -> None:
-        return None
+        return encoding_of(card.facts)
+
+    def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Array], truths: Truths) -> bytes:
+        """The face detector's file where faces are to be found, so that a package holds it."""
+        from sartor.catalog.tasks._faces_alignment import detector_file
+
+        return detector_file(encoding)
+
+    def recall(self, encoding: str, learnt: bytes) -> Any:
+        from sartor.catalog.tasks._faces_alignment import aligner_of
+
+        return aligner_of(encoding, learnt)
 
     def prepare(self, decoded: Array, input_size: Sequence[int], learnt: Any = None) -> Array:
-        """The largest part around the middle that has the input's shape, resized; nothing is stretched."""
-        import numpy as np
+        """The largest face laid straight, or the middle part as it is; zeros where there must be a face and is none."""
+        from sartor.catalog.tasks._faces_alignment import prepared_face
 
-        from sartor.media.image import resize
-
-        height, width = decoded.shape[:2]
-        aspect = input_size[0] / input_size[1]
-        rows, columns = min(height, max(1, round(width * aspect))), min(width, max(1, round(height / aspect)))
-        top, left = (height - rows) // 2, (width - columns) // 2
-        return resize(np.ascontiguousarray(decoded[top : top + rows, left : left + columns]), input_size)
+        return prepared_face(decoded, input_size, learnt)
 
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
         return name_face(output, pipeline)
@@ -203,10 +217,13 @@ class FaceRecognition:
         return np.asarray(truth)
 
     def input_sizes(self, card: DataCard) -> tuple[tuple[int, ...], ...]:
-        """In the shape of the median picture, within limits; never enlarged beyond the smallest."""
-        height, width = (int(side) for side in card.facts["sizes"]["median"])
-        aspect = min(LONGEST, max(WIDEST, height / width))
-        side = min(height, width, round(width * aspect), round(height / aspect))
+        """In the shape of the median picture, within limits, square for straightened faces; enlarged to 16 at most."""
+        if card.facts.get("aligned"):
+            aspect, side = 1.0, int(card.facts["faces"]["side"])
+        else:
+            height, width = (int(side) for side in card.facts["sizes"]["median"])
+            aspect = min(LONGEST, max(WIDEST, height / width))
+            side = min(height, width, round(width * aspect), round(height / aspect))
         fitting = [size for size in LADDER if size <= side] or [LADDER[0]]
         natural = max(size for size in fitting if size <= MOST_NATURAL)
         order = (natural, *(size for size in reversed(fitting) if size < natural), *(s for s in fitting if s > natural))

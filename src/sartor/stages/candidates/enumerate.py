@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from sartor import registry
 from sartor.catalog.contracts import ModelFamily, Runtime
 from sartor.errors import DeviceError, MissingExtra, RequirementError, Unsupported, nearest
+from sartor.reading.checkpoints import checkpoint_folder
 from sartor.types import Candidate, DataCard, Device, Network, Record, Refusal, Requirement
 
 UNCOMPRESSED = "none"
@@ -113,7 +113,8 @@ def _how_to_get(runtime: Runtime) -> str:
 
 
 def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelFamily, Network, Refusal | None]]:
-    sizes = registry.get("tasks", requirement.task).input_sizes(card)
+    task = registry.get("tasks", requirement.task)
+    sizes, usual = task.input_sizes(card), task.encoding(card) if hasattr(task, "encoding") else ""
     outputs = max(1, len(card.labels))
     for name in requirement.search.models or registry.names("models"):
         family: ModelFamily = registry.get("models", name)
@@ -123,7 +124,7 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
             for variant in family.variants(card, sizes, requirement.budget.effort):
                 options = dict(variant.options)
                 size = tuple(variant.input_size)
-                network = Network(name, variant.name, options, size, outputs, variant.encoding)
+                network = Network(name, variant.name, options, size, outputs, variant.encoding or usual)
                 yield family, network, None
         except Unsupported as refusal:
             if requirement.model and hasattr(family, "checkpoint_variant"):
@@ -136,10 +137,11 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
             network = Network(name, "", {}, tuple(sizes[0]), outputs)
             yield family, network, Refusal("MISSING_EXTRA", str(missing))
     if requirement.model:
+        folder = checkpoint_folder(requirement.model)
         for name, adapter in _adapters(requirement).items():
-            variant = adapter.checkpoint_variant(Path(requirement.model), sizes)
+            variant = adapter.checkpoint_variant(folder, sizes)
             size, options = tuple(variant.input_size), dict(variant.options)
-            yield adapter, Network(name, variant.name, options, size, outputs, variant.encoding), None
+            yield adapter, Network(name, variant.name, options, size, outputs, variant.encoding or usual), None
 
 
 def _adapters(requirement: Requirement) -> dict[str, Any]:
