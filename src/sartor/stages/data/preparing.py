@@ -76,7 +76,7 @@ def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, te
         problems += duplicates.conflicts(groups, whole.labels, whole.words, whole.place)
     for number, name in enumerate(SPLITS):
         problems += duplicates.copies_within(groups, whole.splits, number, name, whole.place)
-    facts = gather_facts(all_seen) | {"split": cuts} | _range(whole)
+    facts = gather_facts(all_seen) | {"split": cuts} | _range(whole) | _asked(job.source, task)
     problems += remarks.near_copies(whole, groups, facts, task)
     if not judged:
         if whole.kind == "class" and task.splitting == "stratified":
@@ -189,6 +189,12 @@ def _options(source: DataSource, task: Task) -> dict[str, Any]:
     if isinstance(least, bool) or not isinstance(least, int) or least < 0:
         raise DataError(f"data.min_class_samples is {least!r}; it must be a whole number, e.g. 10")
     return found
+
+
+def _asked(source: DataSource, task: Task) -> dict[str, Any]:
+    """The task's own options as they were given, which what is learnt of the data may hang on."""
+    asked = {name: source.options[name] for name in sorted(getattr(task, "options", ())) if name in source.options}
+    return {"options": asked} if asked else {}
 
 
 def _range(whole: Whole) -> dict[str, Any]:
