@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sartor.catalog.contracts import Variant
 from sartor.errors import MissingExtra, Refused, Unsupported
 from sartor.storage import file_sha256
 
@@ -32,6 +33,54 @@ def require(feature: str) -> None:
     """Raise ``MissingExtra`` where transformers is not installed."""
     if find_spec("transformers") is None:
         raise MissingExtra(feature, "hub", "transformers")
+
+
+def variant(folder: Path, input_size: Sequence[int], encoding: str = "") -> Variant:
+    """The variant of a local checkpoint; its weights may not change until the run is over.
+
+    Raises:
+        Refused: the folder holds code or no safetensors.
+    """
+    folder = folder.resolve()
+    read_config(folder)
+    options = {"checkpoint": str(folder), "sha256": file_sha256(weights_file(folder))}
+    return Variant(title(folder), options, tuple(input_size), encoding)
+
+
+def title(folder: Path) -> str:
+    """A short name: that of the folder; in the hub's cache, where folders are named by commits, of the model too."""
+    if folder.parent.name == "snapshots":
+        return f"{folder.parent.parent.name.rsplit('--', 1)[-1]}-{folder.name[:7]}"
+    return folder.name
+
+
+def chosen(options: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], Mapping[str, Tensor] | None]:
+    """``model_type``, settings and weights that a family's options name: of a checkpoint, or of a type, without any.
+
+    Raises:
+        Refused: the folder holds code, unknown keys, no safetensors or others than it did.
+    """
+    if "checkpoint" not in options:
+        return options["type"], options["config"], None
+    folder = Path(options["checkpoint"])
+    config = read_config(folder)
+    return config["model_type"], settings_of(config), read_weights(folder, options.get("sha256", ""))
+
+
+def of_pictures(model: nn.Module) -> nn.Module:
+    """Normalised (n, 3, H, W) to what a model of transformers calls logits."""
+    from torch import nn
+
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.model(pixel_values=x).logits
+            return logits
+
+    return Logits()
 
 
 def architecture(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
 from sartor.catalog.models import _checkpoints
+from sartor.catalog.models._text_layers import mean_of
 from sartor.errors import Refused
-from sartor.storage import file_sha256
+from sartor.types import Network
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,6 +19,10 @@ PIECES_PER_WORD = 1.4  # about, of ordinary text
 FRAME = 2  # special tokens around a text
 STEP = 8  # lengths are multiples of it
 LONGEST = 256
+_PLACES_BEHIND_PADDING = frozenset(  # they number places from the id of padding on
+    ["camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
+     "xlm-roberta-xl"]
+)  # fmt: skip
 _INERT_KEYS = frozenset(  # of configurations written by older versions; of what they chose, nothing is used here
     ["gradient_checkpointing", "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_type",
      "pooler_num_fc_layers", "pooler_size_per_head", "output_past", "tie_weights_", "use_cache", "language",
@@ -38,9 +43,24 @@ def variant(feature: str, folder: Path, sizes: Sequence[tuple[int, ...]]) -> Var
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
         raise Refused(f"{folder} holds no tokenizer.json; save the checkpoint's tokenizer beside its weights")
     reach = int(config.get("max_position_embeddings", LONGEST))
+    reach -= padding(config) + 1 if config["model_type"] in _PLACES_BEHIND_PADDING else 0
     wanted = -(-int(sizes[0][0] * PIECES_PER_WORD + FRAME) // STEP) * STEP
-    options = {"checkpoint": str(folder), "sha256": file_sha256(_checkpoints.weights_file(folder))}
-    return Variant(folder.name, options, (min(wanted, reach, LONGEST),), f"checkpoint:{folder}")
+    return _checkpoints.variant(folder, (min(wanted, reach, LONGEST),), f"checkpoint:{folder}")
+
+
+def padding(config: Mapping[str, Any]) -> int:
+    """The id that fills short texts; of an encoder that never saw any, its end of text. As the tokenizer has it."""
+    given = (config.get(name) for name in ("pad_token_id", "eos_token_id"))
+    return next((number for number in given if isinstance(number, int)), 0)
+
+
+def classifier(network: Network, dropout: float = 0.0) -> nn.Module:
+    """Ids (n, length) to logits (n, outputs): the encoder ("0") with its weights in, and a new linear head ("1")."""
+    from torch import nn
+
+    body, width = encoder(network.options)
+    head = nn.Linear(width, network.outputs)
+    return nn.Sequential(body, nn.Sequential(nn.Dropout(dropout), head) if dropout else head)
 
 
 def encoder(options: Mapping[str, str]) -> tuple[nn.Module, int]:
@@ -55,20 +75,20 @@ def encoder(options: Mapping[str, str]) -> tuple[nn.Module, int]:
     weights = _checkpoints.read_weights(folder, options.get("sha256", ""))
     kind, settings = config["model_type"], _checkpoints.settings_of(config)
     model = _checkpoints.architecture(kind, MODEL_MAPPING, "text encoder", settings, 1, ("pooler",), weights)
-    padding = int(config.get("pad_token_id") or 0)
+    filling = padding(config)
     if hasattr(model, "pooler"):
         setattr(model, "pooler", None)  # noqa: B010  unused; a plain attribute would not satisfy nn.Module's types
 
     class Mean(nn.Module):
+        padding = filling
+
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
         def forward(self, ids: Tensor) -> Tensor:
-            held = ids != padding
+            held = ids != filling
             states = self.model(input_ids=ids.long(), attention_mask=held.long()).last_hidden_state
-            share = held.to(states.dtype)[:, :, None]
-            mean: Tensor = (states * share).sum(1) / share.sum(1).clamp_min(1)
-            return mean
+            return mean_of(states, held.to(states.dtype))
 
     return Mean(), int(settings.get("hidden_size") or settings["dim"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sartor.catalog.contracts import Variant
 from sartor.catalog.models import _text_checkpoints
@@ -54,10 +54,7 @@ class SentenceEncoder:
 
     def build(self, network: Network) -> nn.Module:
         """Ids (n, length) to logits (n, outputs); the encoder's weights are in, the head is random."""
-        from torch import nn
-
-        encoder, width = _text_checkpoints.encoder(network.options)
-        return nn.Sequential(encoder, nn.Linear(width, network.outputs))
+        return _text_checkpoints.classifier(network)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Computed from all samples at once."""
@@ -86,7 +83,7 @@ def _encoded(encoder: nn.Module, ids: Tensor) -> Tensor:
     """(n, width); texts of like lengths together, cut to the longest of them, as most are short."""
     import torch
 
-    lengths = (ids != 0).sum(1)
+    lengths = (ids != cast(int, encoder.padding)).sum(1)
     order = lengths.argsort(descending=True)
     found: list[Tensor] = []
     for start in range(0, len(ids), _AT_ONCE):

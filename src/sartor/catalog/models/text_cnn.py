@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling, _text_sizes
+from sartor.catalog.models import _scaling, _text_layers, _text_sizes
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -53,9 +53,7 @@ class TextCnn:
         class Filters(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.vectors = nn.Embedding(int(options["vocabulary"]), width, padding_idx=0)
-                nn.init.normal_(self.vectors.weight, std=0.3)
-                nn.init.zeros_(self.vectors.weight[0].detach())
+                self.vectors = _text_layers.word_vectors(int(options["vocabulary"]), width, spread=0.3)
                 self.filters = nn.ModuleList(nn.Conv1d(width, filters, reach) for reach in reaches)
                 self.inner = nn.Dropout(_DROPOUT / 2)
                 self.dropout = nn.Dropout(_DROPOUT)

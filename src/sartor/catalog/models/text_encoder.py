@@ -23,7 +23,7 @@ _DROPOUT = 0.1
 
 @register("models", "text-encoder")
 class TextEncoder:
-    """An encoder of transformers (BERT and its kin) behind its own WordPiece vocabulary, mean of states, linear.
+    """An encoder of transformers (BERT and its kin) behind its own tokenizer, mean of states, linear.
 
     ``options``: ``{"checkpoint": folder, "sha256": …}`` as made by :meth:`checkpoint_variant`.
 
@@ -55,10 +55,7 @@ class TextEncoder:
 
     def build(self, network: Network) -> nn.Module:
         """Ids (n, length) to logits (n, outputs); the encoder's weights are in, the head is new."""
-        from torch import nn
-
-        encoder, width = _text_checkpoints.encoder(network.options)
-        return nn.Sequential(encoder, nn.Dropout(_DROPOUT), nn.Linear(width, network.outputs))
+        return _text_checkpoints.classifier(network, _DROPOUT)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW with warm-up, gentle: the encoder knows much already."""

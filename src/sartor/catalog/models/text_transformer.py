@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling, _text_sizes
+from sartor.catalog.models import _scaling, _text_layers, _text_sizes
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -51,9 +51,7 @@ class TextTransformer:
         class Encoder(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.vectors = nn.Embedding(int(options["vocabulary"]), width, padding_idx=0)
-                nn.init.normal_(self.vectors.weight, std=0.1)
-                nn.init.zeros_(self.vectors.weight[0].detach())
+                self.vectors = _text_layers.word_vectors(int(options["vocabulary"]), width, spread=0.1)
                 self.places = nn.Parameter(torch.randn(1, length, width) * 0.02)
                 self.dropout = nn.Dropout(_DROPOUT)
                 self.layers = nn.ModuleList(_layer(width, int(options["heads"])) for _ in range(options["layers"]))
@@ -66,8 +64,7 @@ class TextTransformer:
                 words = self.dropout(self.vectors(ids) + self.places)
                 for layer in self.layers:
                     words = layer(words, unseen)
-                mean = (self.norm(words) * held[:, :, None]).sum(1) / held.sum(1, keepdim=True).clamp_min(1)
-                logits: Tensor = self.head(self.dropout(mean))
+                logits: Tensor = self.head(self.dropout(_text_layers.mean_of(self.norm(words), held)))
                 return logits
 
         return Encoder()

@@ -14,7 +14,6 @@ from sartor.catalog.models import _checkpoints, _scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
-from sartor.storage import file_sha256
 from sartor.types import DataCard, Network, Provenance
 
 if TYPE_CHECKING:
@@ -64,37 +63,18 @@ class Transformers:
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
         _checkpoints.require("the model family transformers")
-        config = _checkpoints.read_config(folder)
-        weights = _checkpoints.weights_file(folder)
-        side = config.get("image_size")
+        side = _checkpoints.read_config(folder).get("image_size")
         size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
-        options = {"checkpoint": str(folder.resolve()), "sha256": file_sha256(weights)}
-        return Variant(folder.resolve().name, options, size)
+        return _checkpoints.variant(folder, size)
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs); with a checkpoint its weights are in, the head is new."""
         _checkpoints.require("the model family transformers")
-        from torch import nn
+        from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING as KNOWN
 
-        options = network.options
-        folder = Path(options["checkpoint"]) if "checkpoint" in options else None
-        if folder:
-            config = _checkpoints.read_config(folder)
-            weights = _checkpoints.read_weights(folder, options.get("sha256", ""))
-            model = _classifier(config["model_type"], _checkpoints.settings_of(config), network.outputs, weights)
-        else:
-            model = _classifier(options["type"], options["config"], network.outputs)
-
-        class Logits(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.model = model
-
-            def forward(self, x: Tensor) -> Tensor:
-                logits: Tensor = self.model(pixel_values=x).logits
-                return logits
-
-        return Logits()
+        kind, settings, weights = _checkpoints.chosen(network.options)
+        model = _checkpoints.architecture(kind, KNOWN, "image classifier", settings, network.outputs, _HEADS, weights)
+        return _checkpoints.of_pictures(model)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW with warm-up; gentle for a checkpoint."""
@@ -138,12 +118,3 @@ def _fitted(row: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
         patch = min(divisors, key=lambda side: abs(size[0] / side - row["patches"]))
         config |= {"image_size": size[0], "patch_size": patch}
     return {"type": row["type"], "config": config}
-
-
-def _classifier(
-    kind: str, settings: Mapping[str, Any], outputs: int, weights: Mapping[str, Tensor] | None = None
-) -> nn.Module:
-    from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
-
-    known = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
-    return _checkpoints.architecture(kind, known, "image classifier", settings, outputs, _HEADS, weights)

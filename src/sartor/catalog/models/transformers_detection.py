@@ -11,7 +11,6 @@ from sartor.catalog.models import _checkpoints, _scaling
 from sartor.errors import MissingExtra, Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
-from sartor.storage import file_sha256
 from sartor.types import DataCard, Network, Provenance
 
 if TYPE_CHECKING:
@@ -61,8 +60,7 @@ class TransformersDetection:
         """
         _checkpoints.require(_FEATURE)
         _checkpoints.settings_of(_checkpoints.read_config(folder))
-        options = {"checkpoint": str(folder.resolve()), "sha256": file_sha256(_checkpoints.weights_file(folder))}
-        return Variant(folder.resolve().name, options, sizes[0])
+        return _checkpoints.variant(folder, sizes[0])
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits, boxes and the number of classes; the head is new where classes differ.
@@ -76,13 +74,7 @@ class TransformersDetection:
 
         from sartor.catalog.models._set_prediction import class_scores, to_corners
 
-        options, weights = network.options, None
-        kind, settings = options.get("type", ""), options.get("config", {})
-        if "checkpoint" in options:
-            folder = Path(options["checkpoint"])
-            config = _checkpoints.read_config(folder)
-            kind, settings = config["model_type"], _checkpoints.settings_of(config)
-            weights = _checkpoints.read_weights(folder, options.get("sha256", ""))
+        kind, settings, weights = _checkpoints.chosen(network.options)
         try:
             model = _checkpoints.architecture(
                 kind, MODEL_FOR_OBJECT_DETECTION_MAPPING, "object detector", settings, network.outputs, _HEADS, weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from sartor.catalog.models import _checkpoints, _margin, _scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
-from sartor.storage import file_sha256
 from sartor.types import DataCard, Network, Provenance
 
 if TYPE_CHECKING:
@@ -55,9 +55,8 @@ class TransformersFaces:
         _checkpoints.require(_FEATURE)
         side = _checkpoints.read_config(folder).get("image_size")
         size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
-        sha256 = file_sha256(_checkpoints.weights_file(folder))
-        options = {"checkpoint": str(folder.resolve()), "sha256": sha256, "dimension": _DIMENSION, "mirrored": False}
-        return Variant(folder.resolve().name, options, size)
+        found = _checkpoints.variant(folder, size)
+        return replace(found, options={**found.options, "dimension": _DIMENSION, "mirrored": False})
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to embeddings (n, dimension); in training to cosines (n, outputs)."""
@@ -65,14 +64,9 @@ class TransformersFaces:
         from torch import nn
         from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
-        options, dimension = network.options, int(network.options["dimension"])
-        folder = Path(options["checkpoint"])
-        config = _checkpoints.read_config(folder)
-        model = _checkpoints.architecture(
-            config["model_type"], MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, "image classifier",
-            _checkpoints.settings_of(config), dimension, _HEADS,
-            _checkpoints.read_weights(folder, options.get("sha256", "")),
-        )  # fmt: skip
+        kind, settings, weights = _checkpoints.chosen(network.options)
+        known, dimension = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, int(network.options["dimension"])
+        model = _checkpoints.architecture(kind, known, "image classifier", settings, dimension, _HEADS, weights)
 
         class Embedding(nn.Module):
             def __init__(self) -> None:
@@ -83,7 +77,7 @@ class TransformersFaces:
                 found: Tensor = self.model(pixel_values=x).logits
                 return found
 
-        return _margin.compared(Embedding(), dimension, network.outputs, mirrored=bool(options["mirrored"]))
+        return _margin.compared(Embedding(), dimension, network.outputs, mirrored=bool(network.options["mirrored"]))
 
     def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
         """Cosine loss with a margin (CosFace)."""

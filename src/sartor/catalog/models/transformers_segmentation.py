@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
 from sartor.catalog.models import _checkpoints, _scaling, _segmenting
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
-from sartor.storage import file_sha256
 from sartor.types import DataCard, Network, Provenance
 
 if TYPE_CHECKING:
@@ -69,35 +68,16 @@ class TransformersSegmentation:
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
         _checkpoints.require("the model family transformers-segmentation")
-        _checkpoints.read_config(folder)
-        options = {"checkpoint": str(folder.resolve()), "sha256": file_sha256(_checkpoints.weights_file(folder))}
-        return Variant(folder.resolve().name, options, sizes[0])
+        return _checkpoints.variant(folder, sizes[0])
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs, H / 4, W / 4) or as fine as the architecture gives them."""
         _checkpoints.require("the model family transformers-segmentation")
-        from torch import nn
+        from transformers import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING as KNOWN
 
-        options = network.options
-        weights: Mapping[str, Tensor] | None = None
-        kind, settings = options.get("type", ""), options.get("config", {})
-        if "checkpoint" in options:
-            folder = Path(options["checkpoint"])
-            config = _checkpoints.read_config(folder)
-            kind, settings = config["model_type"], _checkpoints.settings_of(config)
-            weights = _checkpoints.read_weights(folder, options.get("sha256", ""))
-        model = _segmenter(kind, settings, network.outputs, weights)
-
-        class Logits(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.model = model
-
-            def forward(self, x: Tensor) -> Tensor:
-                logits: Tensor = self.model(pixel_values=x).logits
-                return logits
-
-        return Logits()
+        kind, settings, weights = _checkpoints.chosen(network.options)
+        model = _checkpoints.architecture(kind, KNOWN, "semantic segmenter", settings, network.outputs, _HEADS, weights)
+        return _checkpoints.of_pictures(model)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW with warm-up; gentle for a checkpoint."""
@@ -118,10 +98,3 @@ class TransformersSegmentation:
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""
         raise Unsupported("NOT_CLOSED_FORM", "transformers-segmentation is trained by gradient")
-
-
-def _segmenter(kind: str, settings: Mapping[str, Any], outputs: int, weights: Mapping[str, Tensor] | None) -> nn.Module:
-    from transformers import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
-
-    known = MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
-    return _checkpoints.architecture(kind, known, "semantic segmenter", settings, outputs, _HEADS, weights)
