@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartor.errors import DataError
-from sartor.reading import interactions
-from sartor.reading.interactions import Interactions
-from sartor.reading.ratings import moment, read_ratings
+from sartor.reading import features, interactions
+from sartor.reading.event_tables import moment
+from sartor.reading.features import find_features
+from sartor.reading.interactions import Interactions, Told
+from sartor.reading.ratings import read_ratings
 from sartor.types import DataSource
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "movielens_latest_small"
@@ -94,6 +96,63 @@ def test_without_times_rows_are_in_order(tmp_path):
     assert "NO_TIMES" in notes
 
 
+def test_features_are_found_told_and_let_new_items_in(tmp_path):
+    rows = (
+        "1,Heat,crime|drama,1995,x\n2,Alien,horror,1979,y\n3,Up,drama,2009,z\n4,Big,drama|crime,1988,w\n4,Big,drama,,\n"
+    )
+    table(tmp_path, "movieId,title,genres,year,sku\n" + rows + ",No,drama,1,\n", "movies.csv")
+    table(tmp_path, "userId,age,plan\n7,25,free\n8,60,paid\n9,30,free\n", "users.csv")
+    table(tmp_path, "userId,movieId,timestamp\n7,1,1\n7,5,2\n7,3,4\n8,1,1\n8,2,3\n8,5,5\n")
+    parts, _, notes = read(tmp_path)
+    assert parts["train"].names == ("Heat", "Big", "Up")  # Heat was met in train, the others share features
+    said = parts["train"].facts["item features"]
+    assert said["genres"] == "3 names, several of them in a row with | between"
+    assert said["year"] == said["sku"] == "left out: different in nearly every row"  # too few for steps
+    assert parts["train"].facts["user features"]["plan"] == "2 names"
+    assert {code: notes[code].count for code in ("REPEATED_ID", "NO_ID", "NEW_ITEM", "NO_FEATURES")} == {
+        "REPEATED_ID": 1,
+        "NO_ID": 1,
+        "NEW_ITEM": 1,
+        "NO_FEATURES": 1,  # of users: one alone has a paid plan
+    }
+    samples = {
+        part.split: [json.loads(one.raw) for one in part.samples] for part in read_ratings(DataSource(str(tmp_path)))
+    }
+    told = samples["train"][0]["told"]
+    assert told["item_tokens"] == ["genres=drama", "genres=crime"]  # one row alone has horror
+    assert told["user_tokens"] == ["plan=free"]
+    items = {name: numbers for raw in samples["train"] for name, numbers in raw["items"].items()}
+    assert items == {"Heat": [1, 2], "Up": [1], "Big": [1, 2]}
+    assert samples["test"][0]["features"]["plan"] == "free"
+
+
+def test_numbers_become_steps_and_requests_are_read_alike():
+    rows = {str(n): {"price": n * 10, "when": f"20{n:02d}-06-01", "rare": "a" if n else "b"} for n in range(40)}
+    found = find_features(rows, ["price", "when", "rare"])
+    assert found.said["price"].endswith("in 8 steps")
+    assert found.said["when"].startswith("numbers from 2000.4")
+    number = {token: place for place, token in enumerate(found.tokens, 1)}
+    again = features.from_plain(json.loads(json.dumps(features.plain(found.columns))))
+    for identifier, row in rows.items():
+        assert features.numbers_of(row, again, number) == found.rows[identifier]
+    assert len({found.rows[str(n)] for n in range(40)}) > 8
+    assert features.numbers_of({"price": "dear", "rare": "never seen"}, again, number) == ()
+
+
+def test_items_are_kept_out_of_train_on_request(tmp_path):
+    table(tmp_path, "item,kind\n" + "\n".join(f"{n},{'ab'[n % 2]}" for n in range(20)), "items.csv")
+    rows = [f"{user},{(user + step) % 20},{step}" for user in range(20) for step in range(8)]
+    path = table(tmp_path, "\n".join(["user,item,time", *rows]))
+    _, found, notes = read(path, new_items=0.25)
+    held = {str(n) for n in range(20)} - {item for _, items in found["train"].values() for item in items}
+    assert len(held) == 5
+    assert notes["HELD_OUT_ITEMS"].count == 5
+    truths = [
+        json.loads(one.truth) for one in read_ratings(DataSource(str(path), options={"new_items": 0.25}))[2].samples
+    ]
+    assert {item for truth in truths for item in truth.get("new", ())} == held
+
+
 @pytest.mark.parametrize(
     ("text", "options", "sentence"),
     [
@@ -103,9 +162,13 @@ def test_without_times_rows_are_in_order(tmp_path):
         ("userId,movieId\n1,a\n", {"history": 0}, "whole number"),
         ("userId,movieId\n1,a\n1,b\n1,c\n", {"items": "nowhere.csv"}, "nowhere.csv"),
         ("userId,movieId,split\n1,a,later\n", {}, "row 1"),
+        ("userId,movieId\n1,a\n1,b\n1,c\n", {"new_items": 0.9}, "share"),
+        ("userId,movieId\n1,a\n1,b\n1,c\n", {"new_items": 0.1}, "data.items"),
+        ("userId,movieId\n1,a\n1,b\n1,c\n", {"users": "no_ids.csv"}, "it must have userId"),
     ],
 )
 def test_refusals_say_what_is_wrong(tmp_path, text, options, sentence):
+    table(tmp_path, "age,plan\n1,free\n", "no_ids.csv")
     with pytest.raises(DataError, match=sentence):
         read(table(tmp_path, text), **options)
 
@@ -143,9 +206,9 @@ def test_nothing_of_a_user_is_later_than_what_it_is_judged_by(rows, how):
     except DataError:
         return
     assert set(zip(cut.user.tolist(), cut.item.tolist(), strict=True)) == pairs
-    assert not [problem for problem in interactions.remarks(cut) if problem.code == "FUTURE_IN_TRAIN"]
+    assert not [problem for problem in interactions.remarks(cut, Told()) if problem.code == "FUTURE_IN_TRAIN"]
     for split in range(3):
-        for sample in interactions.samples(cut, cut.items, split, 100):
+        for sample in interactions.samples(cut, cut.items, split, 100, Told()):
             raw, truth = json.loads(sample.raw), json.loads(sample.truth)["items"]
             assert (raw["history"] == truth[:-1]) if split == 0 else not set(raw["history"]) & set(truth)
 
@@ -156,6 +219,7 @@ def test_movielens():
         pytest.skip(f"{SHARED} is absent")
     parts, found, notes = read(SHARED / "ratings_leave_last_out.parquet")
     assert {split: len(users) for split, users in found.items()} == {"train": 610, "validation": 610, "test": 610}
-    assert len(parts["train"].names) == 9681
+    assert len(parts["train"].names) == 9742  # those that train lacks have genres
     assert "Toy Story (1995)" in parts["train"].names
-    assert set(notes) == {"COLD_ITEM"}
+    assert "|" in parts["train"].facts["item features"]["genres"]
+    assert set(notes) == {"NEW_ITEM"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,23 @@ class Interactions:
     def says(self, rows: Array) -> tuple[str, ...]:
         """A few rows in words, for problems."""
         return tuple(f"user {self.users[self.user[row]]}, item {self.items[self.item[row]]}" for row in rows[:EXAMPLES])
+
+
+@dataclass(frozen=True)
+class Told:
+    """What samples tell beside what users did.
+
+    Args:
+        items: identifier -> numbers of the item's tokens; empty where items have no features.
+        new: identifier -> name of items that train lacks and that are recommended by their features.
+        users: identifier -> the user's features, as cells.
+        first: what the first sample of train tells of the features themselves.
+    """
+
+    items: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    new: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    first: Mapping[str, Any] = field(default_factory=dict)
 
 
 def cleaned(events: Interactions, notes: list[DataProblem]) -> Interactions:
@@ -129,7 +147,21 @@ def cut(events: Interactions, how: str) -> Interactions:
     return ordered(replace(events, split=split))
 
 
-def remarks(events: Interactions) -> list[DataProblem]:
+def hold_out_items(events: Interactions, share: float, notes: list[DataProblem]) -> Interactions:
+    """Without a share of the items in train, so that they are new in validation and test. Seeded."""
+    train = events.split == TRAIN
+    held = np.unique(events.item[train])
+    chosen = np.random.default_rng(0).permutation(held)[: int(share * len(held))]
+    out = train & np.isin(events.item, chosen)
+    sentence = (
+        f"{len(chosen)} items and {int(out.sum())} interactions with them were kept out of train, so that recommending "
+        "new items is judged (data.new_items)"
+    )
+    notes.append(DataProblem("HELD_OUT_ITEMS", "train", len(chosen), sentence))
+    return events.take(np.flatnonzero(~out))
+
+
+def remarks(events: Interactions, told: Told) -> list[DataProblem]:
     """What is odd about who and what is where: the future in train, users and items that train lacks."""
     problems = []
     users = len(events.users)
@@ -154,12 +186,16 @@ def remarks(events: Interactions) -> list[DataProblem]:
     for number in (VALIDATION, TEST):
         here = np.flatnonzero(events.split == number)
         cold = here[~warm_items[events.item[here]]]
-        if len(cold):
-            sentence = (
-                f"{len(cold)} of {len(here)} interactions of {SPLITS[number]} are with items that train lacks; "
-                "nobody can be recommended those, and they count as missed"
-            )
-            problems.append(DataProblem("COLD_ITEM", SPLITS[number], len(cold), sentence, events.says(cold)))
+        featured = np.array([events.items[item] in told.new for item in events.item[cold]], bool)
+        for code, rows, what in (
+            ("NEW_ITEM", cold[featured], "they are recommended by their features alone"),
+            ("COLD_ITEM", cold[~featured], "nobody can be recommended those, and they count as missed"),
+        ):
+            if len(rows):
+                sentence = (
+                    f"{len(rows)} of {len(here)} interactions of {SPLITS[number]} are with items that train lacks"
+                )
+                problems.append(DataProblem(code, SPLITS[number], len(rows), f"{sentence}; {what}", events.says(rows)))
         strangers = np.unique(events.user[here[~warm_users[events.user[here]]]])
         if len(strangers):
             sentence = f"{len(strangers)} users of {SPLITS[number]} have no history; they are offered what is popular"
@@ -173,23 +209,30 @@ def catalogue_order(counts: Mapping[str, int]) -> list[str]:
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
-def samples(events: Interactions, names: Sequence[str], split: int, longest: int) -> Iterator[Sample]:
+def samples(events: Interactions, names: Sequence[str], split: int, longest: int, told: Told) -> Iterator[Sample]:
     """One sample per user that the split holds something of.
 
     Raw is ``{"user": …, "history": [name, …]}`` (``[name, rating]`` where there are ratings): the most recent
-    ``longest`` interactions before those in question, oldest first. Truth is ``{"items": [name, …], "ratings": […]}``:
-    those in question; in train, everything the user did there, of which the history is all but the last. Raws of train
-    also hold ``ids``, the name behind each identifier that is no name itself, spread over the samples.
+    ``longest`` interactions before those in question, oldest first; and ``features`` of the user where there are any.
+    Truth is ``{"items": [name, …], "ratings": […]}``: those in question; in train, everything the user did there, of
+    which the history is all but the last; elsewhere ``new`` names those of them that train lacks.
+
+    Raws of train also hold, spread over the samples, ``ids``: the name behind each identifier that is no name itself,
+    and ``items``: numbers of the tokens of each item, of new ones too. The first one holds ``told``.
 
     Args:
         events: ordered.
         names: per item.
         split: number of the split.
         longest: history that is told.
+        told: of items and users.
     """
     rated = not np.isnan(events.rating).all()
-    told: set[int] = set()
+    train = set(events.item[events.split == TRAIN].tolist())
     starts = np.searchsorted(events.user, np.arange(len(events.users) + 1))
+    also = _spread(events, names, told) if split == TRAIN else None
+    if also is not None:
+        next(also)
     for user, (start, end) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
         first, last = start + np.searchsorted(events.split[start:end], (split, split + 1))
         if first == last:
@@ -197,15 +240,36 @@ def samples(events: Interactions, names: Sequence[str], split: int, longest: int
         past = range(start, last - 1) if split == TRAIN else range(start, first)
         history = [_entry(events, names, row, rated) for row in past[-longest:]]
         raw: dict[str, Any] = {"user": events.users[user], "history": history}
-        if split == TRAIN:
-            fresh = [item for item in events.item[start:last].tolist() if item not in told]
-            told.update(fresh)
-            ids = {events.items[item]: names[item] for item in fresh if names[item] != events.items[item]}
-            raw |= {"ids": ids} if ids else {}
-        truth: dict[str, Any] = {"items": [names[item] for item in events.item[first:last]]}
+        if events.users[user] in told.users:
+            raw["features"] = told.users[events.users[user]]
+        met = events.item[first:last].tolist()
+        truth: dict[str, Any] = {"items": [names[item] for item in met]}
         if rated:
             truth["ratings"] = [_plain(value) for value in events.rating[first:last]]
+        if also is not None:
+            raw |= also.send(met)
+        elif new := [names[item] for item in met if item not in train]:
+            truth["new"] = new
         yield Sample(f"user {events.users[user]} ({SPLITS[split]})", None, _json(raw), truth=_json(truth))
+
+
+def _spread(events: Interactions, names: Sequence[str], told: Told) -> Generator[dict[str, Any], list[int], None]:
+    """What each sample of train tells: sent the items of one, it gives what is new with them, and some new items."""
+    users = len(np.unique(events.user[events.split == TRAIN]))
+    fresh = iter(told.new.items())
+    share = -(-len(told.new) // max(users, 1))
+    done: set[int] = set()
+    also: dict[str, Any] = {}
+    first: dict[str, Any] = {"told": told.first} if told.first else {}
+    while True:
+        met = yield also
+        pairs = [(events.items[item], names[item]) for item in met if item not in done]
+        done.update(met)
+        pairs += islice(fresh, share)
+        ids = {identifier: name for identifier, name in pairs if identifier != name}
+        tokens = {name: list(told.items.get(identifier, ())) for identifier, name in pairs} if told.items else {}
+        also = {**first, **({"ids": ids} if ids else {}), **({"items": tokens} if tokens else {})}
+        first = {}
 
 
 def _entry(events: Interactions, names: Sequence[str], row: int, rated: bool) -> Any:

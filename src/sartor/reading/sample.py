@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Part:
         root: folder that ``Sample.place`` is relative to, for samples that are files of their own.
         names: class names in the order the source declares them; empty where it declares none.
         notes: what the reader noticed; complete once ``samples`` is exhausted.
+        facts: what the reader found out about the source as a whole (features of items); they join the card's.
     """
 
     split: Split
@@ -58,6 +59,7 @@ class Part:
     samples: Iterable[Sample]
     names: tuple[str, ...] = ()
     notes: list[DataProblem] = field(default_factory=list)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def label_text(value: Any) -> str | None:

@@ -1,3 +1,4 @@
+import json
 import warnings
 
 import numpy as np
@@ -9,7 +10,7 @@ from sartor.catalog.models import _recommending
 from sartor.catalog.models.als import _conjugate_gradients
 from sartor.catalog.models.ease import _OFFERED
 from sartor.testing import models
-from sartor.types import DataCard, Network, SplitCard
+from sartor.types import DataCard, Network, Pipeline, SplitCard
 
 TASK = registry.get("tasks", "recommendation")
 FAMILIES = [name for name in registry.names("models") if "recommendation" in registry.get("models", name).tasks]
@@ -166,12 +167,30 @@ def test_conjugate_gradients_solve():
     assert torch.allclose(found, torch.linalg.solve(matrices, wanted), atol=1e-3)
 
 
-def test_als_recommends_within_a_taste():
+def trained(network, done, steps):
+    module = models.build(network)
+    train(module, registry.get("models", network.model), done[:, -LENGTH:], done, steps)
+    return module.eval()
+
+
+def train(module, plugin, batch, done, steps):
+    optimizer, generator = torch.optim.AdamW(module.parameters(), lr=1e-2), torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        inputs, targets = TASK.augment(batch, done, ("window",), generator)
+        plugin.loss(module.train()(inputs), targets, 0.0).backward()
+        assert all(parameter.grad is not None for parameter in module.parameters())
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("family", ["als", "bpr-mf"])
+def test_factors_recommend_within_a_taste(family):
     done = torch.zeros(40, 2 * LENGTH, dtype=torch.int64)
     for number, row in enumerate(done):  # two tastes that share nothing, each user knows five items of six
         taste = [item for item in range(1 + number % 2 * 6, 7 + number % 2 * 6) if (item + number) % 6]
         row[-5:] = torch.tensor(taste)
-    module = fitted(networks("als")[0], done)
+    network = networks(family)[0]
+    module = fitted(network, done) if family == "als" else trained(network, done, 60)
     lists = TASK.wrap(module, {})(done[:, LENGTH:].int())
     for number, row in enumerate(lists):
         first = int(row[0, 0]) + 1
@@ -179,35 +198,89 @@ def test_als_recommends_within_a_taste():
         assert first not in done[number].tolist()
 
 
-@pytest.mark.parametrize("family", ["sasrec", "two-tower"])
+@pytest.mark.parametrize("family", ["bpr-mf", "sasrec", "two-tower"])
 def test_towers_look_back_only_and_skip_what_is_padding(family):
     module = models.build(networks(family)[0]).eval()
     history = walks(4)[:, -module.window :]
     changed = history.clone()
     changed[:, -1] = changed[:, -1] % ITEMS + 1
     with torch.no_grad():
-        before, after = module._users(history), module._users(changed)
+        before, after = (module._users(one, module.table) for one in (history, changed))
         assert torch.allclose(before[:, :-1], after[:, :-1], atol=1e-5)
         assert not torch.allclose(before[:, -1], after[:, -1], atol=1e-3)
         nothing = module(torch.zeros(2, LENGTH, dtype=torch.int64))
-    assert torch.equal(nothing[0], module.frequency[1:])
+    assert torch.equal(nothing[0], module.vectors.frequency[1:])
 
 
 @pytest.mark.parametrize("family", ["sasrec", "two-tower"])
 def test_training_learns_what_comes_next(family):
-    network, plugin = networks(family)[0], registry.get("models", family)
-    module, done = models.build(network), walks(64)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(60):
-        batch, targets = TASK.augment(done[:, LENGTH:], done, ("window",), generator)
-        loss = plugin.loss(module.train()(batch), targets, 0.0)
-        loss.backward()
-        assert all(parameter.grad is not None for parameter in module.parameters())
-        optimizer.step()
-        optimizer.zero_grad()
+    module = trained(networks(family)[0], walks(64), 60)
     held = walks(30, seed=1)[:, LENGTH:]
     last = held[:, -1].clone()
     with torch.no_grad():
-        best = module.eval()(torch.cat((held[:, :1] * 0, held[:, :-1]), 1)).topk(2).indices + 1
+        best = module(torch.cat((held[:, :1] * 0, held[:, :-1]), 1)).topk(2).indices + 1
     assert (best == last[:, None]).any(1).float().mean() > 0.8
+
+
+def featured(users=120, seed=0):
+    """Users of two tastes, told by a feature of their own; items 1..10 of train and 11, 12 that train lacks."""
+    from sartor.catalog.tasks._recommendation_catalogue import Catalogue
+
+    generator = np.random.default_rng(seed)
+    requests, truths = [], []
+    for user in range(users):
+        items = [f"item {number:02d}" for number in generator.permutation(np.arange(1 + user % 2, 11, 2))[:4]]
+        told = {
+            "item_tokens": ["kind=odd", "kind=even"],
+            "user_columns": [{"name": "likes", "kind": "names", "separator": "", "edges": []}],
+            "user_tokens": ["likes=odd", "likes=even"],
+        }
+        tokens = {f"item {number:02d}": [1 if number % 2 else 2] for number in range(1, 13)}
+        first = {"told": told, "items": tokens} if not user else {}
+        asked = {"user": str(user), "history": items[:-1], "features": {"likes": ("odd", "even")[user % 2]}, **first}
+        requests.append(TASK.decode(json.dumps(asked).encode()))
+        truths.append(json.dumps({"items": items}).encode())
+    learnt = Catalogue.unpack(Catalogue.learnt(iter(requests), truths, LENGTH, featured=True).pack())
+    learnt.room = 1
+    batch = torch.from_numpy(np.stack([TASK.prepare(one, (LENGTH,), learnt) for one in requests]))
+    done = torch.from_numpy(np.stack([TASK.target(truth, (LENGTH,), learnt._names) for truth in truths]))
+    return learnt, batch.long(), done.long()
+
+
+def test_features_speak_for_new_items_and_for_users_without_history():
+    learnt, batch, done = featured()
+    assert learnt.warm == 10
+    card = DataCard(
+        "recommendation", "", CARD.labels, {"train": SplitCard(120, {}, "")}, (), {"features": [2, 1, 2, 1, 2]}
+    )
+    plugin = registry.get("models", "two-tower")
+    variant = next(iter(plugin.variants(card, ((LENGTH,),), "quick")))
+    assert variant.encoding == "features-1"
+    network = Network("two-tower", "s", dict(variant.options), variant.input_size, ITEMS, variant.encoding)
+    module = models.build(network)
+    plugin.furnish(module, learnt)
+    train(module, plugin, batch, done, 60)
+    shipped = TASK.wrap(module, {"warm": (10.0,)}).eval()
+    new = {"odd": "item 11", "even": "item 12"}
+    pipeline = Pipeline("recommendation", tuple(learnt._names), (LENGTH,), "m", "onnxruntime", "fp32", 1, 1)
+    for likes, met in (("odd", []), ("even", []), ("odd", ["item 01", "item 05"]), ("even", ["item 04", "item 02"])):
+        request = TASK.decode(json.dumps({"history": met, "features": {"likes": likes}}).encode())
+        with torch.no_grad():
+            output = shipped(torch.from_numpy(TASK.prepare(request, (LENGTH,), learnt))[None])[0].numpy()
+        answer = TASK.answer(output, pipeline, request)
+        assert answer["new"][0]["label"] == new[likes]
+        assert int(answer["label"].split()[1]) % 2 == (likes == "odd")
+        assert set(met) & {one["label"] for one in answer["top"]} == set()
+        truth = json.dumps({"items": [new[likes]], "new": [new[likes]]}).encode()
+        assert TASK.score(output[None], [truth], pipeline.labels, 0.95).values["new_items_ndcg_at_10"][0] == 1
+
+
+@pytest.mark.parametrize("family", ["bpr-mf", "sasrec", "two-tower"])
+def test_items_that_nothing_is_known_of_come_last(family):
+    learnt, _, _ = featured(20)
+    module = models.build(networks(family)[0])
+    registry.get("models", family).furnish(module, learnt)
+    with torch.no_grad():
+        module.vectors.frequency[1:].normal_()
+        scores = module.eval()(torch.zeros(1, LENGTH, dtype=torch.int64))[0]
+    assert (scores[10:] == scores[:10].min()).all()

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.jobs import Recipe
+from sartor.catalog.models._neighbour_sizes import build, neighbour_options, recipe
 from sartor.registry import register
-from sartor.types import DataCard, Network, Provenance
+from sartor.types import DataCard, Provenance
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,23 +41,10 @@ class Ease:
         smallest = _SIZES[0][1]
         for name, known, weights, recent in _SIZES[: _OFFERS[effort]]:
             if known <= max(items, smallest):
-                options = {
-                    "known": min(known, items),
-                    "neighbours": min(weights, items),
-                    "recent": min(recent, *size),
-                }
-                yield Variant(name, options, size)
+                yield Variant(name, neighbour_options(items, size, known, weights, recent), size)
 
-    def build(self, network: Network) -> nn.Module:
-        """Histories (n, L) to scores (n, outputs)."""
-        from sartor.catalog.models._recommending import NeighbourScores
-
-        options = network.options
-        return NeighbourScores(network.outputs, options["known"], options["neighbours"], options["recent"])
-
-    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
-        """Solving is not repeated."""
-        return Recipe(1.0, 64, "closed-form", 0.0, 0.0)
+    build = build
+    recipe = recipe
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Invert the Gram matrix, keep the largest weights: negative ones hardly change the head of a list."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.jobs import Recipe
+from sartor.catalog.models._neighbour_sizes import build, neighbour_options, recipe
 from sartor.registry import register
-from sartor.types import DataCard, Network, Provenance
+from sartor.types import DataCard, Provenance
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,23 +41,10 @@ class ItemNeighbours:
         items, size = len(card.labels), max(sizes)
         for name, known, neighbours, recent in _SIZES[: 2 if effort == "quick" else 3]:
             if known < items or known == _MOST_ITEMS:
-                options = {
-                    "known": min(known, items),
-                    "neighbours": min(neighbours, items),
-                    "recent": min(recent, *size),
-                }
-                yield Variant(name, options, size)
+                yield Variant(name, neighbour_options(items, size, known, neighbours, recent), size)
 
-    def build(self, network: Network) -> nn.Module:
-        """Histories (n, L) to scores (n, outputs)."""
-        from sartor.catalog.models._recommending import NeighbourScores
-
-        options = network.options
-        return NeighbourScores(network.outputs, options["known"], options["neighbours"], options["recent"])
-
-    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
-        """Counting is not repeated."""
-        return Recipe(1.0, 64, "closed-form", 0.0, 0.0)
+    build = build
+    recipe = recipe
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Count pairs, divide by the norms, keep the largest."""

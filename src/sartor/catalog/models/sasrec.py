@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.errors import Unsupported
-from sartor.jobs import Recipe
+from sartor.catalog.models._recommender_training import MOST_EPOCHS, fit, furnish, loss, recipe, windowed
+from sartor.catalog.models._scaling import Size
 from sartor.registry import register
 from sartor.types import DataCard, Network, Provenance
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_SIZES = (("s", 32, 1, "quick"), ("m", 64, 2, "quick"), ("l", 128, 2, "balanced"))  # name, width, blocks, effort
-_WINDOW = 50  # items
+_SIZES = (
+    Size("s", {"width": 32, "blocks": 1}, "quick"),
+    Size("m", {"width": 64, "blocks": 2}, "quick"),
+    Size("l", {"width": 128, "blocks": 2}, "balanced"),
+)
 _DROPOUT = 0.3
 
 
@@ -32,15 +35,11 @@ class Sasrec:
     provenance = Provenance("own", "Apache-2.0", "arXiv:1808.09781")
     fitting = "gradient"
     baseline = False
-    most_epochs = 200
+    most_epochs = MOST_EPOCHS
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """By width and depth."""
-        efforts = ("quick", "balanced", "thorough")
-        for name, width, blocks, least in _SIZES:
-            if efforts.index(least) <= efforts.index(effort):
-                options = {"width": width, "blocks": blocks, "window": min(_WINDOW, *max(sizes))}
-                yield Variant(name, options, max(sizes))
+        yield from windowed(_SIZES, sizes, effort, "")
 
     def build(self, network: Network) -> nn.Module:
         """Histories (n, L) to scores (n, outputs); in training see :class:`_next_items.NextItems`."""
@@ -87,18 +86,7 @@ class Sasrec:
 
         return NextItems(Tower(), network.outputs, width, window)
 
-    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
-        """See :func:`_next_items.recipe`."""
-        from sartor.catalog.models._next_items import recipe
-
-        return recipe(samples, epochs, 3e-3)
-
-    def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-        """Mean loss over all places."""
-        from sartor.catalog.models._next_items import mean_loss
-
-        return mean_loss(outputs)
-
-    def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
-        """Not for this family: it is trained."""
-        raise Unsupported("NOT_CLOSED_FORM", "sasrec is trained by gradient")
+    recipe = recipe
+    loss = loss
+    fit = fit
+    furnish = furnish

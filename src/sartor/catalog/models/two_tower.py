@@ -1,27 +1,33 @@
-"""Two towers: a user is the weighted mean of the items met, a learnt weight for each place back."""
+"""Two towers: a user is the weighted mean of items met, an item its own vector; features join both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.errors import Unsupported
-from sartor.jobs import Recipe
+from sartor.catalog.models._recommender_training import MOST_EPOCHS, features_of, fit, furnish, loss, recipe, windowed
+from sartor.catalog.models._scaling import Size
 from sartor.registry import register
 from sartor.types import DataCard, Network, Provenance
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_SIZES = (("s", 32, "quick"), ("m", 64, "quick"), ("l", 128, "balanced"))  # name, width, effort
-_WINDOW = 50  # items
+_SIZES = (
+    Size("s", {"width": 32}, "quick"),
+    Size("m", {"width": 64}, "quick"),
+    Size("l", {"width": 128}, "balanced"),
+)
 _DROPOUT = 0.3
 
 
 @register("models", "two-tower")
 class TwoTower:
     """The user's tower weighs the vectors of the latest items by how long ago they were met and bends the sum once.
+
+    Features join where there are any: to an item's own vector, the mean of those of its features, which stand alone for
+    items that train lacks; to a user's vector, the mean of those of the user's, which stand alone without a history.
 
     Source: Covington et al. 2016, "Deep neural networks for YouTube recommendations"; users as sums of items as in
     Kabbur et al. 2013, "FISM".
@@ -32,14 +38,13 @@ class TwoTower:
     provenance = Provenance("own", "Apache-2.0", "doi:10.1145/2959100.2959190")
     fitting = "gradient"
     baseline = False
-    most_epochs = 200
+    most_epochs = MOST_EPOCHS
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """By width."""
-        efforts = ("quick", "balanced", "thorough")
-        for name, width, least in _SIZES:
-            if efforts.index(least) <= efforts.index(effort):
-                yield Variant(name, {"width": width, "window": min(_WINDOW, *max(sizes))}, max(sizes))
+        encoding, features = features_of(card)
+        sizes_of_it = [Size(row.name, {**row.options, **features}, row.effort) for row in _SIZES]
+        yield from windowed(sizes_of_it, sizes, effort, encoding)
 
     def build(self, network: Network) -> nn.Module:
         """Histories (n, L) to scores (n, outputs); in training see :class:`_next_items.NextItems`."""
@@ -71,20 +76,9 @@ class TwoTower:
                 users: Tensor = self.own(mean) + self.narrow(self.drop(torch.relu(self.wide(mean))))
                 return users
 
-        return NextItems(Tower(), network.outputs, width, window)
+        return NextItems(Tower(), network.outputs, width, window, dict(network.options))
 
-    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
-        """See :func:`_next_items.recipe`."""
-        from sartor.catalog.models._next_items import recipe
-
-        return recipe(samples, epochs, 3e-3)
-
-    def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-        """Mean loss over all places."""
-        from sartor.catalog.models._next_items import mean_loss
-
-        return mean_loss(outputs)
-
-    def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
-        """Not for this family: it is trained."""
-        raise Unsupported("NOT_CLOSED_FORM", "two-tower is trained by gradient")
+    recipe = recipe
+    loss = loss
+    fit = fit
+    furnish = furnish

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sartor.catalog.contracts import Scores
-from sartor.catalog.tasks._recommendation_catalogue import read_truth
+from sartor.catalog.tasks._recommendation_catalogue import read_new, read_truth
 from sartor.intervals import proportion
 from sartor.types import Chart, Line, Table
 
@@ -23,18 +24,20 @@ SHOWN_USERS, SHOWN_ITEMS = 8, 10
 
 
 def recommendation_scores(outputs: Array, truths: Sequence[bytes], labels: Sequence[str], confidence: float) -> Scores:
-    """Judge lists (n, K, 2) of item numbers and scores against the items that the users met next.
+    """Judge lists (n, K + C, 2) of item numbers and scores against the items that the users met next.
 
-    Items that ``labels`` lacks can be on no list and count as missed. A share of users gets an exact Clopper-Pearson
-    interval, a mean over users a percentile bootstrap of users (seeded), and so does the catalogue's coverage, whose
-    interval reaches its value from below: fewer different users see fewer different items.
+    Numbers below 0 belong to a second list, of items that train lacks; it is judged by users who met such items next,
+    and has no value where there are none. Items that ``labels`` lacks can be on no list and count as missed.
+
+    A share of users gets an exact Clopper-Pearson interval, a mean over users a percentile bootstrap of users (seeded),
+    and so does the catalogue's coverage, whose interval reaches its value from below: fewer different users see fewer
+    different items.
     """
     numbers = item_numbers(labels)
     wanted = [read_truth(truth) for truth in truths]
-    listed = np.where(outputs[:, :, 1] > MASKED, outputs[:, :, 0], -1).astype(np.int64)
-    hits = np.zeros(listed.shape, bool)
-    for row, items in enumerate(wanted):
-        hits[row] = np.isin(listed[row], [numbers[item] for item in items if item in numbers])
+    first = (outputs[:, :, 0] >= 0).any(0)  # columns of the list of all items
+    listed = np.where(outputs[:, first, 1] > MASKED, outputs[:, first, 0], -1).astype(np.int64)
+    hits = _hits(listed, wanted, numbers)
     relevant = np.array([len(items) for items in wanted])
     ndcg = ndcg_at(hits, relevant, 10)
     shown = listed[:, :10]
@@ -50,15 +53,36 @@ def recommendation_scores(outputs: Array, truths: Sequence[bytes], labels: Seque
         "coverage": _coverage(shown, len(labels), confidence),
         "long_tail_at_10": means[3],
     }
+    new = _new_items(outputs[:, ~first], truths, numbers)
+    if new is not None:
+        values["new_items_ndcg_at_10"] = _means(ndcg_at(*new, 10)[None], confidence)[0]
     worst = tuple(int(row) for row in np.lexsort((-outputs[:, 0, 1], ndcg))[:SHOWN_USERS])
     return Scores(
         values,
         ndcg,
         {},
         worst=worst,
-        charts=(_over_k(hits), _over_frequency(hits, wanted, numbers)),
+        charts=(_over_k(hits), _over_frequency(hits, wanted, numbers), *_new_over_k(new)),
         tables=(_lists(listed, hits, wanted, labels),),
     )
+
+
+def _hits(listed: Array, wanted: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> Array:
+    hits = np.zeros(listed.shape, bool)
+    for row, items in enumerate(wanted):
+        hits[row] = np.isin(listed[row], [numbers[item] for item in items if item in numbers])
+    return hits
+
+
+def _new_items(lists: Array, truths: Sequence[bytes], numbers: Mapping[str, int]) -> tuple[Array, Array] | None:
+    """Hits (m, C) among new items and how many there were to be found (m,), of users who met some; None without any."""
+    wanted = [read_new(truth) for truth in truths]
+    users = np.array([row for row, items in enumerate(wanted) if items], np.int64)
+    if not lists.shape[1] or not len(users):
+        return None
+    listed = np.where(lists[users, :, 1] > MASKED, -1 - lists[users, :, 0], -1).astype(np.int64)
+    chosen = [wanted[row] for row in users]
+    return _hits(listed, chosen, numbers), np.array([len(items) for items in chosen])
 
 
 _LAST: list[tuple[Sequence[str], Mapping[str, int]]] = []
@@ -123,6 +147,14 @@ def _over_k(hits: Array) -> Chart:
     found = np.logical_or.accumulate(hits, axis=1).mean(0)
     line = Line("hit rate", tuple(float(k + 1) for k in range(len(found))), tuple(float(share) for share in found))
     return Chart("Hit rate over the list's length", "items on the list", "share of users", (line,))
+
+
+def _new_over_k(found: tuple[Array, Array] | None) -> tuple[Chart, ...]:
+    if found is None:
+        return ()
+    chart, users = _over_k(found[0]), len(found[0])
+    note = f"{users} users met items next that train lacks; the list holds such items alone"
+    return (replace(chart, title="Hit rate of new items over the list's length", note=note),)
 
 
 def _over_frequency(hits: Array, wanted: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> Chart:

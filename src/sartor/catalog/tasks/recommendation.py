@@ -28,15 +28,17 @@ LISTED = 10  # items in an answer
 
 @register("tasks", "recommendation")
 class Recommendation:
-    """A list of items for a user, from the user's history. What was met counts, not how it was rated.
+    """A list of items for a user, from the user's history and features. What was met counts, not how it was rated.
 
     The deployed graph takes item numbers from 1, oldest first, zeros before them, int32 (batch, L), and gives the best
-    items that are not among them with their scores, float32 (batch, 100, 2).
+    items that are not among them with their scores, float32 (batch, 100, 2); where there are items with features that
+    train lacks, the best of these behind them. With the encoding ``features-U``, U numbers below 0 stand in front of
+    the history: features of the user.
     """
 
     name = "recommendation"
     title = "recommend items"
-    version = 1
+    version = 2
     media = "record"
     truth = "structure"
     splitting = "random"
@@ -49,10 +51,11 @@ class Recommendation:
         Metric("mrr", "", "higher", "quality", "mean reciprocal rank", bounded=True),
         Metric("coverage", "", "higher", "quality", "catalogue coverage@10", bounded=True),
         Metric("long_tail_at_10", "", "higher", "quality", "long tail share@10", bounded=True),
+        Metric("new_items_ndcg_at_10", "", "higher", "quality", "NDCG@10 among new items", bounded=True),
     )
 
     def read(self, source: DataSource) -> list[Part]:
-        """Tables of interactions or ratings, with the items' titles where there are any."""
+        """Tables of interactions or ratings, with titles and features of items and users where there are any."""
         from sartor.reading.ratings import read_ratings
 
         return read_ratings(source)
@@ -74,7 +77,7 @@ class Recommendation:
 
     def survey(self, decoded: Iterator[Any], truths: Truths, facts: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
         """Nothing more than the reader has seen."""
-        return {}
+        return {"labels_are": "items"}
 
     def decode(self, raw: bytes) -> Any:
         from sartor.catalog.tasks._recommendation_catalogue import read_request
@@ -82,18 +85,23 @@ class Recommendation:
         return read_request(raw)
 
     def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Any], truths: Truths) -> bytes:
-        """The items by number and the histories of train's users, so that a user's name is enough to ask with."""
+        """The items by number and the histories of train's users, so that a user's name is enough to ask with.
+
+        With the encoding ``features-U`` also features of items and users.
+        """
         from sartor.catalog.tasks._recommendation_catalogue import Catalogue
 
-        return Catalogue.learnt(decoded, truths, input_size[0]).pack()
+        return Catalogue.learnt(decoded, truths, input_size[0], featured=bool(encoding)).pack()
 
     def recall(self, encoding: str, learnt: bytes) -> Any:
         from sartor.catalog.tasks._recommendation_catalogue import Catalogue
 
-        return Catalogue.unpack(learnt)
+        catalogue = Catalogue.unpack(learnt)
+        catalogue.room = _room(encoding)
+        return catalogue
 
     def prepare(self, decoded: Any, input_size: Sequence[int], learnt: Any = None) -> Array:
-        """(L,) int32, see :meth:`Catalogue.numbers`."""
+        """(L,) int32, or (U + L,) with features, see :meth:`Catalogue.numbers`."""
         import numpy as np
 
         if learnt is None:
@@ -104,33 +112,34 @@ class Recommendation:
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
         """The best items (``top_k`` in the pipeline's options, 10); what was asked with and is not known is told.
 
-        ``confidence`` is an item's share by softmax of the scores of all listed items: it says how far the first stands
-        out from the rest of the list, not how likely it is to be liked.
+        ``new`` lists the best of the items that train lacks, where there are any. ``confidence`` is an item's share by
+        softmax of the scores of all listed items: it says how far the first stands out from the rest of the list, not
+        how likely it is to be liked.
         """
-        numbers, shares = _shares(output)
         count = max(1, int(pipeline.options.get("top_k", LISTED)))
-        listed = zip(numbers[:count].tolist(), shares[:count].tolist(), strict=True)
-        top = [{"label": pipeline.labels[number], "confidence": share} for number, share in listed]
-        if not top:
-            return {"label": "nothing new", "confidence": 0.0, "top": []}
+        top, new = (
+            [{"label": pipeline.labels[number], "confidence": share} for number, share in _pairs(*found)[:count]]
+            for found in (_shares(output), _new_shares(output))
+        )
         unknown = list(getattr(decoded, "unknown", ()))
-        return {**top[0], "top": top} | ({"unknown": unknown} if unknown else {})
+        more = ({"new": new} if new else {}) | ({"unknown": unknown} if unknown else {})
+        return {**(top[0] if top else {"label": "nothing new", "confidence": 0.0}), "top": top, **more}
 
     def spell_out(self, raw: bytes, learnt: Any) -> bytes:
         """A request with the history that is stored of its user, where it names the user alone."""
+        from sartor.catalog.tasks._recommendation_catalogue import again
+
         request = self.decode(raw)
-        if request.history is not None:
-            return raw
-        return json.dumps({"user": request.user, "history": learnt.history(request.user)}).encode()
+        return raw if request.history is not None else again(request, learnt.history(request.user))
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """Leave one out: how far the first recommendation's confidence falls without each of the latest items."""
+        from sartor.catalog.tasks._recommendation_catalogue import again
+
         request = self.decode(raw)
         history = request.history or []
         latest = range(max(0, len(history) - EXPLAINED), len(history))
-        variations = [history[:place] + history[place + 1 :] for place in latest]
-        asked = [raw] + [json.dumps({"user": request.user, "history": left}).encode() for left in variations]
-        outputs = ask(asked)
+        outputs = ask([raw, *(again(request, history[:place] + history[place + 1 :]) for place in latest)])
         numbers, shares = _shares(outputs[0])
         if not len(numbers):
             return Explanation("items", (), "there is nothing new to recommend")
@@ -152,22 +161,23 @@ class Recommendation:
         return recommendation_scores(outputs, list(truths), labels, confidence)
 
     def wrong(self, output: Array, truth: Any) -> Array:
-        """An empty list."""
+        """An empty list: nothing in it is new to the user."""
         import numpy as np
 
-        nothing = np.full_like(output, -1e9)
-        nothing[:, 0] = 0
+        nothing = np.nan_to_num(output)
+        nothing[:, 1] = -1e9
         return nothing
 
     def difference(self, now: Array, then: Array) -> float:
         """Largest difference of an item's share of the list; infinite for NaN."""
-        try:
-            sides = [dict(zip(*(column.tolist() for column in _shares(side)), strict=True)) for side in (now, then)]
-        except DataError:
-            return float("inf")
-        return max(
-            (abs(sides[0].get(item, 0.0) - sides[1].get(item, 0.0)) for item in {*sides[0], *sides[1]}), default=0.0
-        )
+        largest = 0.0
+        for shares in (_shares, _new_shares):
+            try:
+                left, right = (dict(_pairs(*shares(side))) for side in (now, then))
+            except DataError:
+                return float("inf")
+            largest = max([largest, *(abs(left.get(item, 0.0) - right.get(item, 0.0)) for item in {*left, *right})])
+        return largest
 
     def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
         """The latest items of the history, what came next, and the list with hits ticked."""
@@ -199,7 +209,13 @@ class Recommendation:
     def example(self, input_size: Sequence[int], encoding: str = "") -> Array:
         import numpy as np
 
-        return np.zeros(tuple(input_size), np.int32)
+        return np.zeros(_room(encoding) + input_size[0], np.int32)
+
+    def truth_statistics(self, truths: Truths) -> Mapping[str, tuple[float, ...]]:
+        """``warm``: how many items train holds."""
+        from sartor.catalog.tasks._recommendation_catalogue import read_truth
+
+        return {"warm": (float(len({item for truth in truths for item in read_truth(truth)})),)}
 
     def statistics(self, prepared: Array) -> Mapping[str, tuple[float, ...]]:
         return {}
@@ -219,13 +235,13 @@ class Recommendation:
         return answer
 
     def normalise(self, batch: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
-        """(n, L) int64."""
+        """(n, L) or (n, U + L) int64."""
         return batch.long()
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
         from sartor.catalog.tasks._recommendation_tensors import ShippedRecommender
 
-        return ShippedRecommender(module)
+        return ShippedRecommender(module, int(statistics.get("warm", (0,))[0]))
 
     def augmentations(self, card: DataCard) -> tuple[str, ...]:
         """``window``: training looks at every part of a long history, not at its end alone."""
@@ -246,21 +262,39 @@ class Recommendation:
         return -(picked.sum(1) / done.sum(1).clamp(min=1)).mean()
 
 
+def _room(encoding: str) -> int:
+    """Places for features of the user in a prepared input."""
+    return int(encoding.partition("-")[2] or 0)
+
+
+def _pairs(numbers: Array, shares: Array) -> list[tuple[int, float]]:
+    return list(zip(numbers.tolist(), shares.tolist(), strict=True))
+
+
 def _shares(output: Array) -> tuple[Array, Array]:
     """Numbers of the listed items (those met before left out) and their shares, by softmax of the scores.
 
     Raises:
         DataError: the output is not finite.
     """
+    return _softmax(output, output[:, 0] >= 0)
+
+
+def _new_shares(output: Array) -> tuple[Array, Array]:
+    """The same of the list of items that train lacks."""
+    numbers, shares = _softmax(output, output[:, 0] < 0)
+    return -1 - numbers, shares
+
+
+def _softmax(output: Array, rows: Array) -> tuple[Array, Array]:
     import numpy as np
 
     from sartor.catalog.tasks._recommendation_scores import MASKED
 
     if not np.isfinite(output).all():
         raise DataError("the model's output is not finite for this input, so there is no answer")
-    scores = output[:, 1]
-    new = scores > MASKED
-    numbers, scores = output[new, 0].astype(np.int64), scores[new].astype(np.float64)
+    rows = rows & (output[:, 1] > MASKED)
+    numbers, scores = output[rows, 0].astype(np.int64), output[rows, 1].astype(np.float64)
     powers = np.exp(scores - scores.max(initial=-np.inf))
     return numbers, powers / powers.sum()
 

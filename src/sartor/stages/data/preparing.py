@@ -77,6 +77,8 @@ def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, te
     for number, name in enumerate(SPLITS):
         problems += duplicates.copies_within(groups, whole.splits, number, name, whole.place)
     facts = gather_facts(all_seen) | {"split": cuts} | _range(whole) | _asked(job.source, task)
+    for seen in all_seen:
+        facts |= seen.part.facts
     problems += remarks.near_copies(whole, groups, facts, task)
     if not judged:
         if whole.kind == "class" and task.splitting == "stratified":

@@ -17,7 +17,7 @@ from sartor.progress import Tell
 from sartor.stages.train._feed import in_sequence, scaled
 from sartor.stages.train._machine import settle
 from sartor.stages.train._scoring import Scorer
-from sartor.stages.train._weights import conditions, keep_weights
+from sartor.stages.train._weights import built, conditions, keep_weights
 from sartor.types import Epoch
 
 _CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ def fitted(job: TrainJob, data: PreparedData) -> nn.Module:
     targets = train.targets(network.input_size, network.encoding)
     statistics = data.statistics(network.input_size, network.encoding)
     torch.manual_seed(job.seed)
-    module: nn.Module = family.build(job.network)
+    module = built(network, data)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for inputs, truths in in_sequence(samples, targets, job.recipe.batch_size, _CPU):

@@ -28,7 +28,7 @@ from sartor.stages.train._feed import Feed, channels_last, scaled
 from sartor.stages.train._machine import settle, training_device, training_dtype
 from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
 from sartor.stages.train._scoring import Score, Scorer, casting
-from sartor.stages.train._weights import conditions, keep_weights
+from sartor.stages.train._weights import built, conditions, keep_weights
 from sartor.stages.train.hopeless import is_hopeless
 from sartor.types import Epoch
 
@@ -58,7 +58,7 @@ class Training:
 
     def __init__(self, job: TrainJob, data: PreparedData) -> None:
         settle(job.threads)
-        self.job = job
+        self.job, self.data = job, data
         self.device = training_device()
         self.task: Task = registry.get("tasks", job.task)
         family: ModelFamily = registry.get("models", job.network.model)
@@ -69,7 +69,7 @@ class Training:
         auto = self.task.augmentations(data.card)
         self._augment = tuple(x for name in job.recipe.augment for x in (auto if name == "auto" else (name,)))
         torch.manual_seed(job.seed)
-        module = family.build(job.network)
+        module = built(job.network, data)
         self.module: nn.Module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         samples, targets = train.prepared(size, encoding), train.targets(size, encoding)
         self.feed = Feed(samples, targets, job.recipe.batch_size, job.seed, self.device)
@@ -232,7 +232,7 @@ def _return_to_sound(training: Training, scratch: Path) -> None:
         training.restore(found[1])
         return
     torch.manual_seed(training.job.seed)
-    fresh: Any = registry.get("models", training.job.network.model).build(training.job.network)
+    fresh = built(training.job.network, training.data)
     training.average.module.load_state_dict(fresh.state_dict())
 
 

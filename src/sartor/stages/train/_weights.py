@@ -10,10 +10,22 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from sartor import registry
 from sartor.evidence import Workspace
 from sartor.jobs import TrainJob
+from sartor.prepared import PreparedData
 from sartor.storage import write_bytes
-from sartor.types import Artifact
+from sartor.types import Artifact, Network
+
+
+def built(network: Network, data: PreparedData) -> nn.Module:
+    """The module with random weights (the caller has seeded torch), and with what its family furnishes it with."""
+    family = registry.get("models", network.model)
+    module: nn.Module = family.build(network)
+    furnish = getattr(family, "furnish", None)
+    if furnish is not None:
+        furnish(module, data.recalled(network.input_size, network.encoding))
+    return module
 
 
 def keep_weights(module: nn.Module, workspace: Workspace, scratch: Path) -> Artifact:
