@@ -32,6 +32,11 @@ class Device:
         instruction_sets: e.g. ``avx512_vnni``, ``amx_int8``.
         runtimes: name to version of those that import and run here.
         basis: ``measured`` by a probe or ``quoted`` from a datasheet.
+        kind: ``cpu``, or what else computes (``gpu``, ``tpu``): then ceilings and bandwidth are of that card.
+        power_w: what it draws at most, in watts; 0 where unknown.
+        price_usd, price_per_hour_usd: to buy, to rent; 0 where unknown.
+
+    Quoted figures may be unknown: ``memory_bytes`` and ``bandwidth_bytes_per_s`` are 0 then.
     """
 
     id: str
@@ -45,6 +50,10 @@ class Device:
     basis: Basis = "measured"
     probed_at: str = ""
     accelerators: tuple[str, ...] = ()
+    kind: str = "cpu"
+    power_w: float = 0.0
+    price_usd: float = 0.0
+    price_per_hour_usd: float = 0.0
 
 
 @dataclass(frozen=True)

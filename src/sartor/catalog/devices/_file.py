@@ -17,15 +17,17 @@ from sartor.types import Ceiling, Device
 LARGEST_BYTES = 1 << 20  # a profile is about 1 kB
 HOW = "Make one with: sartor device probe --output profile.json"
 _TEXT, _NUMBER, _WHOLE, _NAMES = "a text", "a number greater than 0", "a whole number greater than 0", "a list of names"
+_KNOWN = "a number, 0 where it is unknown"
 _KINDS = {
-    **dict.fromkeys(("id", "name", "probed_at", "basis"), _TEXT),
+    **dict.fromkeys(("id", "name", "probed_at", "basis", "kind"), _TEXT),
+    **dict.fromkeys(("power_w", "price_usd", "price_per_hour_usd"), _KNOWN),
     **dict.fromkeys(("cores", "memory_bytes"), _WHOLE),
     **dict.fromkeys(("instruction_sets", "accelerators"), _NAMES),
     "bandwidth_bytes_per_s": _NUMBER,
     "ceilings": 'a mapping such as {"fp32": {"operations_per_s": 3e11, "by": "onnxruntime"}}',
     "runtimes": 'a mapping of names to versions such as {"onnxruntime": "1.30.0"}',
 }
-_OPTIONAL = {"basis", "probed_at", "accelerators"}
+_OPTIONAL = {"basis", "probed_at", "accelerators", "kind", "power_w", "price_usd", "price_per_hour_usd"}
 
 
 def write_profile(path: Path, device: Device) -> None:
@@ -83,6 +85,8 @@ def _fits(key: str, value: Any) -> bool:
         return isinstance(value, str)
     if kind is _NAMES:
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if kind is _KNOWN:
+        return _positive(value) or (value == 0 and not isinstance(value, bool))
     if kind in (_NUMBER, _WHOLE):
         return _positive(value) and (kind is _NUMBER or float(value).is_integer())
     if not isinstance(value, Mapping):
