@@ -225,7 +225,8 @@ class ModelFamily(Protocol):
     and ``loss`` take: logits (n, outputs) for labels.
     ``fitting`` is ``gradient``, or ``closed-form`` for families that have a ``fit`` method instead of being trained.
 
-    A family may define two methods more. ``loss(outputs, targets, label_smoothing)`` replaces the task's in training;
+    A family may define three methods more. ``loss(outputs, targets, label_smoothing)`` replaces the task's in training;
+    ``furnish(module, learnt)`` gives a new module, before it is trained, what preparing has learnt (features of items);
     ``to_onnx(shipped, example)`` returns the ModelProto of a wrapped module where torch's exporter is not the best way
     (input ``input``, output ``output``, batch fixed by ``example`` (batch, …)); its answers are compared with torch's.
     And two attributes: ``most_epochs``, beyond which training gains nothing (a fine-tuning needs few), and
