@@ -1,5 +1,7 @@
 """Text as it is looked at: decoding, words of any script, scripts, digests, likeness."""
 
+import io
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,6 +92,11 @@ def test_remains_of_markup_and_control():
 
 
 def test_encodings_are_told_apart():
-    assert media.guess_encoding("好".encode()) == "utf-8-sig"
-    assert media.guess_encoding("很好的酒店".encode("gb18030")) == "gb18030"
-    assert media.guess_encoding(b"\xff\xff\xff") == ""
+    def guessed(raw):
+        return media.guess_encoding(lambda: io.BytesIO(raw))
+
+    assert guessed("好".encode()) == guessed(b"") == "utf-8-sig"
+    assert guessed("很好的酒店".encode("gb18030")) == "gb18030"
+    assert guessed(b"\xff\xff\xff") == guessed("h\u00e9t\u00e9".encode("latin-1")) == ""
+    assert guessed("ab好".encode("utf-16")) == "utf-16"
+    assert guessed("ab好".encode("utf-16-be")) == "utf-16-be"

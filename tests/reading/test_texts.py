@@ -87,6 +87,32 @@ def test_folders_per_class_in_splits_and_encodings(tmp_path):
     assert len(list(parts["test"].samples)) == 4
 
 
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("gbk", "GB 18030"), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-8-sig", "")]
+)
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".csv.gz"])
+def test_tables_in_other_encodings_are_read_and_told(tmp_path, encoding, name, ending):
+    rows = [("酒店很好，服务周到", "好"), ("room too small 太差", "差")] * 3
+    lines = [json.dumps({"text": a, "label": b}, ensure_ascii=False) for a, b in rows]
+    table = "\n".join(lines if ending == ".jsonl" else ["text,label", *map(",".join, rows)])
+    path = tmp_path / f"a{ending}"
+    raw = table.encode(encoding)
+    path.write_bytes(gzip.compress(raw) if ending.endswith("gz") else raw)
+    found, notes = read(DataSource(str(path)))
+    assert found["train"] == rows
+    assert [f"read as {name};" in note.sentence for note in notes.values()] == [True] * bool(name)
+
+
+def test_accented_letters_are_no_chinese(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\nok,a\nun café très animé,b\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"line 3 is not UTF-8 \(byte 0xE9\), and the whole not GB 18030 or UTF-16"):
+        read_texts(DataSource(str(path)))
+    path.write_bytes("text,label\né,a\n".encode("utf-16")[:-1])
+    with pytest.raises(DataError, match="damaged UTF-16|line"):
+        read_texts(DataSource(str(path)))
+
+
 def test_a_class_folder_without_texts_is_named(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.txt").write_text("x")

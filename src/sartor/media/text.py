@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 import unicodedata
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -13,8 +15,17 @@ from sartor.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-ENCODINGS = ("utf-8-sig", "gb18030")
-"""What files are tried in, the most telling first: hardly any text in another encoding is valid UTF-8 by chance."""
+ENCODINGS = {
+    "utf-8-sig": "UTF-8",
+    "utf-16": "UTF-16",
+    "utf-16-le": "UTF-16",
+    "utf-16-be": "UTF-16",
+    "gb18030": "GB 18030",
+}
+"""What files may be written in, by their names in Python; hardly any other text is valid UTF-8 by chance."""
+
+CHUNK = 1 << 20  # bytes
+LONE_SHARE = 1 / 3  # of characters beyond ASCII, whose second byte is a letter of ASCII: more are no Chinese text
 
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -38,6 +49,7 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}_]+(?:['’\\-][^\\W{UNSPACED}_]+)*")
 _MARKUP = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]{0,200})?/?>|&(?:[a-z]{2,8}|#\d{2,5});|&?#\d{2,5};", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd\ufdd0-\ufdef\ufffe\uffff]")
+_GB_PAIR = re.compile(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]")
 _STARTS = np.array([start for _, start, _ in SCRIPTS], np.uint32)
 _ENDS = np.array([end for _, _, end in SCRIPTS], np.uint32)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -59,15 +71,45 @@ def decode(raw: bytes) -> str:
     return text
 
 
-def guess_encoding(raw: bytes) -> str:
-    """The first of ``ENCODINGS`` that the bytes are valid in; empty where there is none."""
-    for encoding in ENCODINGS:
+def guess_encoding(opened: Callable[[], BinaryIO]) -> str:
+    """The one of ``ENCODINGS`` that a file is valid in from its beginning to its end; empty where there is none.
+
+    GB 18030 gives nearly any bytes a meaning. Accented letters of other alphabets are told from it by what follows
+    them: mostly letters of ASCII, which are rarely the second byte of a Chinese character.
+    """
+    with opened() as file:
+        head = file.read(256)
+    zeros = [head[start::2].count(0) for start in (0, 1)]
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16" if _is_valid(opened, "utf-16") else ""
+    if max(zeros) > len(head) / 8:
+        wide = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+        return wide if _is_valid(opened, wide) else ""
+    if _is_valid(opened, "utf-8-sig"):
+        return "utf-8-sig"
+    return "gb18030" if _is_valid(opened, "gb18030") and _is_chinese(opened) else ""
+
+
+def _is_valid(opened: Callable[[], BinaryIO], encoding: str) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with opened() as file:
         try:
-            raw.decode(encoding)
+            while chunk := file.read(CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            continue
-        return encoding
-    return ""
+            return False
+    return True
+
+
+def _is_chinese(opened: Callable[[], BinaryIO]) -> bool:
+    lone = pairs = 0
+    with opened() as file:
+        while chunk := file.read(CHUNK):
+            found = _GB_PAIR.findall(chunk)
+            pairs += len(found)
+            lone += sum(pair[1] < 0x80 for pair in found)
+    return lone <= LONE_SHARE * pairs
 
 
 def fold(text: str) -> str:

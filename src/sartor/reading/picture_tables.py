@@ -18,7 +18,7 @@ LABEL_NAMES = ("label", "class", "category", "target", "class_name", "label_name
 
 def read_pictures(table: Table, source: DataSource) -> Part:
     """A part of a table of pictures: a column of paths or bytes, and one of labels."""
-    notes: list[DataProblem] = []
+    notes = list(table.notes)
     chosen = choose_columns(table.columns, source, table.name, table.split, notes)
     names = table.names(chosen[1])
     samples = table_samples(table.rows(chosen), chosen, names)

@@ -48,7 +48,7 @@ def read_records(source: DataSource, usual: Sequence[str]) -> list[Part]:
             "and name columns that are not to be used with data.ignore"
         )
     tables = open_tables(source)
-    notes: dict[int, list[DataProblem]] = {number: [] for number in range(len(tables))}
+    notes = {number: list(table.notes) for number, table in enumerate(tables)}
     first = next((number for number, table in enumerate(tables) if table.split == "train"), 0)
     label = _label_column(tables[first], source, usual, notes[first])
     ignored = _ignored(tables[first], source)

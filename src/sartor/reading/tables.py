@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from sartor.errors import DataError, MissingExtra, nearest
 from sartor.media.image import SUFFIXES
 from sartor.reading.sample import SPLIT_NAMES, label_text
+from sartor.reading.text_files import open_text, written_in
 from sartor.types import DataProblem, Split
 
 TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
@@ -37,6 +37,7 @@ class Table:
         names: column of class numbers -> the names they stand for.
         rows: the rows, anew at each call, each with a name for people ("train.csv row 7"); at least the columns asked
             for, all where None is given.
+        notes: what was found out in opening it and its readers pass on.
     """
 
     split: Split
@@ -46,6 +47,7 @@ class Table:
     columns: tuple[str, ...]
     names: Callable[[str], tuple[str, ...]]
     rows: Callable[[Sequence[str] | None], Iterator[tuple[str, Row]]]
+    notes: tuple[DataProblem, ...] = ()
 
 
 def is_table(path: Path) -> bool:
@@ -82,7 +84,18 @@ def file_table(paths: Sequence[Path], split: Split) -> Table:
 
     title = str(first) if len(paths) == 1 else f"{first.parent} ({len(paths)} files)"
     columns = tuple(column_names(first))
-    return Table(split, first.name, title, first.parent, columns, lambda column: class_names(first, column), rows)
+    notes = tuple(_other_encodings(paths, split))
+    return Table(
+        split, first.name, title, first.parent, columns, lambda column: class_names(first, column), rows, notes
+    )
+
+
+def _other_encodings(paths: Sequence[Path], split: Split) -> Iterator[DataProblem]:
+    for path in paths:
+        name = written_in(path) if _kind(path) != ".parquet" else "UTF-8"
+        if name != "UTF-8":
+            sentence = f"{path.name} is not UTF-8 and was read as {name}; see in a few rows whether that is right"
+            yield DataProblem("NOT_UTF8", split, 1, sentence, (path.name,))
 
 
 def pick_columns(
@@ -177,7 +190,7 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]
         else:
             yield from _json_rows(path)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: it is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise DataError(f"{path}: it has changed while it was read ({error.reason}); read it again") from error
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path}: it is damaged and cannot be unpacked to its end ({error})") from error
     except OSError as error:
@@ -232,15 +245,9 @@ def class_names(path: Path, column: str) -> tuple[str, ...]:
     return tuple(names) if all(isinstance(name, str) for name in names) else ()
 
 
-def _opened(path: Path) -> TextIO:
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
-    return path.open(newline="", encoding="utf-8-sig")
-
-
 def _csv_rows(path: Path) -> Iterator[Row]:
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
-    with _opened(path) as file:
+    with open_text(path) as file:
         head = file.readline()
         file.seek(0)
         delimiter = max(",;\t", key=head.count)
@@ -258,7 +265,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    with _opened(path) as file:
+    with open_text(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue

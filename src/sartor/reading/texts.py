@@ -6,11 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
 from sartor.errors import DataError
-from sartor.media.text import guess_encoding, script
+from sartor.media.text import ENCODINGS, guess_encoding, script
 from sartor.reading.folders import split_folders
 from sartor.reading.hub import HUB, is_saved
 from sartor.reading.locate import existing, open_tables
@@ -72,7 +74,7 @@ def _class_folder(address: str, split: Split) -> Path | None:
 
 def _read_table(table: Table, source: DataSource) -> Part:
     """A part of one table; a table of two columns may lack the line with their names."""
-    notes: list[DataProblem] = []
+    notes = list(table.notes)
     headless = None if source.input or source.label else _headless(table)
     if headless is not None:
         sentence = f"{table.name}: its first line is taken as a sample, as no line names the columns"
@@ -144,7 +146,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _texts(folder: Path, classes: Sequence[Path], part: Part) -> Iterator[Sample]:
-    converted: list[str] = []
+    converted: dict[str, list[str]] = {}
     for child in classes:
         for path in _files(child):
             place = str(path.relative_to(folder))
@@ -153,21 +155,21 @@ def _texts(folder: Path, classes: Sequence[Path], part: Part) -> Iterator[Sample
             except OSError as error:
                 yield Sample(place, child.name, b"", f"the file cannot be read ({error.strerror})")
                 continue
-            encoding = guess_encoding(raw)
+            encoding = guess_encoding(partial(BytesIO, raw))
             if not encoding:
-                tried = "it is neither UTF-8 nor GB 18030 text; save it as UTF-8"
+                tried = "it is neither UTF-8 nor UTF-16 nor GB 18030 text; save it as UTF-8"
                 yield Sample(place, child.name, b"", tried)
             elif encoding == "utf-8-sig":
                 yield Sample(place, child.name, raw)
             else:
-                converted.append(place)
-                yield Sample(place, child.name, raw.decode(encoding).encode())
-    if converted:
+                converted.setdefault(ENCODINGS[encoding], []).append(place)
+                yield Sample(place, child.name, raw.decode(encoding).encode("utf-8", "replace"))
+    for name, places in converted.items():
         sentence = (
-            f"{len(converted)} files are not UTF-8 and were read as GB 18030; check one, or save them as UTF-8 "
+            f"{len(places)} files are not UTF-8 and were read as {name}; check one, or save them as UTF-8 "
             "(inputs of the finished model have to be UTF-8)"
         )
-        part.notes.append(DataProblem("NOT_UTF8", part.split, len(converted), sentence, tuple(converted[:EXAMPLES])))
+        part.notes.append(DataProblem("NOT_UTF8", part.split, len(places), sentence, tuple(places[:EXAMPLES])))
 
 
 # ---------------------------------------------------------------------------------------------- scripts

@@ -56,7 +56,7 @@ def test_csv_with_absolute_paths_and_missing_things(tmp_path, pictures, prepared
 
 def test_csv_that_is_not_utf8(tmp_path, pictures, prepared):
     path = write_csv(tmp_path / "m.csv", [*pictures, ("img/ü.png", "cat")], encoding="latin-1")
-    with pytest.raises(DataError, match="not UTF-8 text"):
+    with pytest.raises(DataError, match="line 26 is not UTF-8"):
         prepared(path)
 
 
