@@ -24,10 +24,12 @@ class FakeStand:
     """A stand whose numbers the test chooses."""
 
     def __init__(self, *_, **__):
-        self.device = type("Device", (), {"id": "here", "name": "this machine"})()
+        about = {"id": "here", "name": "this machine", "instruction_sets": self.instruction_sets}
+        self.device = type("Device", (), about)()
         self.sources = []
 
     numbers: dict = {}  # noqa: RUF012
+    instruction_sets = ("avx2",)
     noisy = 0
     test_fingerprint = "f" * 64
     broken = False
@@ -171,6 +173,50 @@ def test_a_drop_against_the_parent_cannot_be_remeasured(tmp_path, stand):
     result = verify(tmp_path / "package", data="somewhere")
     assert outcomes(result)[drop.name] == "not re-measured"
     assert "uncompressed parent" in result.limits[-1].sentence
+
+
+@pytest.fixture(scope="module")
+def eight_bits(tmp_path_factory):
+    """A package that says it is in int8, made on avx512-vnni, the same on amx, and worse on avx2."""
+    from sartor.stages.package import build_package
+    from sartor.testing import tiny_package as tiny
+
+    folder = tmp_path_factory.mktemp("int8")
+    model = tiny.write_colour_model(folder / "made.onnx")
+    pipeline = replace(tiny.tiny_pipeline(), precision="int8")
+    run = tiny.tiny_run(model, pipeline=pipeline)
+    about = {"level": "avx512-vnni", "same_on": ["amx"], "on_levels": {"avx2": [0.8, 0.7, 0.85]}}
+    first, *rest = run.decision.verdicts
+    first = replace(first, measurement=replace(first.measurement, conditions=about))
+    run = replace(run, decision=replace(run.decision, verdicts=(first, *rest)))
+    build_package(run, model, pipeline, [picture("red")], folder / "package")
+    return folder / "package"
+
+
+def test_an_int8_package_says_where_it_holds(eight_bits):
+    card = (eight_bits / "README.md").read_text()
+    assert "hold on processors of level avx512-vnni, amx; not on avx2, where accuracy is 0.800" in card
+
+
+def test_an_int8_package_is_refused_where_its_accuracy_was_not_shown(eight_bits, stand):
+    with pytest.raises(Refused, match=r"shown on .* avx512-vnni, amx only; on avx2 accuracy is 0.800 .* give --data"):
+        verify(eight_bits)
+    stand.instruction_sets = ("avx2", "avx512f")
+    with pytest.raises(Refused, match="amx only; this one is of avx512"):
+        verify(eight_bits)
+
+
+def test_an_int8_package_is_measured_anew_where_there_is_data(eight_bits, stand):
+    stand.numbers = {**stand.numbers, "accuracy": (0.8, 0.7, 0.85)}
+    result = verify(eight_bits, data="somewhere")
+    assert outcomes(result)["accuracy"] == "missed"
+    assert "what is measured here counts" in result.notes[0]
+
+
+@pytest.mark.parametrize("sets", [("avx2", "avx512f", "avx512_vnni"), ("avx2", "avx512f", "avx512_vnni", "amx_int8")])
+def test_an_int8_package_is_taken_where_it_was_shown(eight_bits, stand, sets):
+    stand.instruction_sets = sets
+    assert verify(eight_bits).status == "met"
 
 
 def forged(made, target, name, change):

@@ -227,6 +227,8 @@ class EvaluateJob:
     Args:
         parent_outputs: sha256 of the parent's saved outputs on the same split, for the paired drop; empty for a root.
         limit: at most so many samples (a fixed, seeded choice); 0 for all.
+        levels: of instruction sets (``sartor.levels``) that matter for an int8 file: the processor's own, then those
+            the runtime is to be held to as well; empty where none matters.
     """
 
     artifact: str
@@ -237,6 +239,7 @@ class EvaluateJob:
     confidence: float
     parent_outputs: str = ""
     limit: int = 0
+    levels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

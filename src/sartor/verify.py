@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from sartor.errors import DataError, Refused, Unsupported
+from sartor.levels import Reach, level_of, reach_of
 from sartor.metrics import COST_METRICS, Metric, index
 from sartor.progress import Tell, silent
 from sartor.stages.decide.judge import judge
@@ -91,7 +92,8 @@ def verify(
         tell: hears of progress.
 
     Raises:
-        Refused: a byte of the package differs from its manifest, or its model must not be loaded.
+        Refused: a byte of the package differs from its manifest, its model must not be loaded, or it is an int8 file
+            on a processor of a level that its accuracy was not shown on, and there is no data to measure it on.
         DataError: ``data`` was given and does not fit.
         Unsupported: the model cannot be run here.
 
@@ -108,6 +110,7 @@ def verify(
     raws, expected = contents.golden_inputs(), contents.golden_outputs
     golden = compare(contents.golden, expected, raws, model, model.task, contents.pipeline.precision)
     requirement = contents.requirement
+    reach = reach_of(contents.run.decision.verdicts, contents.pipeline)
     with Stand(
         requirement.task,
         confidence=requirement.confidence,
@@ -115,8 +118,10 @@ def verify(
         workspace=workspace,
         tell=tell,
     ) as stand:
-        measured, sentence, notes = _measure(contents, stand, data, seconds, processes)
         device = stand.device
+        card, sentence = _quality_data(contents, stand, data)
+        notes = _elsewhere(contents, reach, level_of(device.instruction_sets), measured=card is not None)
+        measured, more = _measure(contents, stand, card, seconds, processes)
     limits = tuple(_check(limit, contents, run, measured) for limit in requirement.limits)
     return VerifyResult(
         _status(limits, golden),
@@ -128,7 +133,28 @@ def verify(
         run.device.name,
         device.name,
         sentence,
-        notes,
+        notes + more,
+    )
+
+
+def _elsewhere(contents: Contents, reach: Reach | None, level: str, *, measured: bool) -> tuple[str, ...]:
+    """What to say of an int8 package on a processor of another level than its evidence is from.
+
+    Raises:
+        Refused: its accuracy was not shown there, and is not measured now.
+    """
+    if reach is None or level == reach.own:
+        return ()
+    name = level or "an unknown kind"
+    if level in reach.holds:
+        return (f"an int8 file made on {reach.own}: its accuracy was shown on processors of level {name} too",)
+    if measured:
+        return (f"an int8 file made on {reach.own}: on a processor of level {name} what is measured here counts",)
+    shown = ", ".join(reach.holds)
+    failed = f"; on {level} {reach.fails[level]}" if level in reach.fails else ""
+    raise Refused(
+        f"{contents.place}: an int8 file whose accuracy was shown on processors of level {shown} only{failed}; "
+        f"this one is of {name}: give --data to measure it here, or run again for this machine"
     )
 
 
@@ -143,11 +169,10 @@ def _refuse_inconsistency(contents: Contents, run: RunFile) -> None:
 
 
 def _measure(
-    contents: Contents, stand: Stand, data: str | None, seconds: float, processes: int
-) -> tuple[tuple[Measurement, ...], str, tuple[str, ...]]:
-    """Measurements made here, what quality was measured on, and notes."""
+    contents: Contents, stand: Stand, card: DataCard | None, seconds: float, processes: int
+) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
+    """Measurements made here, quality where ``card`` has labelled data, and notes."""
     artifact = stand.take_package(contents.folder, contents.pipeline).sha256
-    card, sentence = _quality_data(contents, stand, data)
     notes = []
     if card is not None:
         timed_on = card.fingerprint
@@ -165,7 +190,7 @@ def _measure(
     if card is not None:
         found += stand.evaluate(artifact, contents.pipeline, card)
     # Drops are against the parent, which is not here; without it they would read as zero.
-    return tuple(one for one in found if not one.metric.name.endswith(_RELATIVE)), sentence, tuple(notes)
+    return tuple(one for one in found if not one.metric.name.endswith(_RELATIVE)), tuple(notes)
 
 
 def _quality_data(contents: Contents, stand: Stand, data: str | None) -> tuple[DataCard | None, str]:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from sartor import registry
 from sartor.catalog.contracts import Action, Outcome, Purpose, Situation
 from sartor.jobs import CompareJob, CompareSide, CompressJob, EvaluateJob, EvaluateResult, ExportJob, MeasureJob
+from sartor.levels import levels_within
 from sartor.types import Candidate, Measurement, Network, Pipeline, Record
 
 UNCOMPRESSED = "none"
@@ -46,6 +47,7 @@ class Workshop:
             self.now.device.id,
             self.requirement.confidence,
             parent_outputs,
+            levels=self._levels(candidate) if split == "test" else (),
         )
         outcome = yield Action("evaluate", job, candidate.id, "confirm" if split == "test" else "select")
         if outcome.refusal:
@@ -53,6 +55,10 @@ class Workshop:
         result: EvaluateResult = outcome.result
         self._outputs[candidate.id, file, split] = result.outputs
         return result
+
+    def _levels(self, candidate: Candidate) -> tuple[str, ...]:
+        """Levels of instruction sets that matter for a candidate: the same int8 file may be another model on each."""
+        return levels_within(self.now.device.instruction_sets) if candidate.precision == "int8" else ()
 
     def file(self, candidate: Candidate, weights: str) -> Step[str]:
         """The model file of a candidate with these weights (random ones where empty); empty where it cannot be made."""

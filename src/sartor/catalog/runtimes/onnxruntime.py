@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.errors import MissingExtra, Unsupported
+from sartor.levels import DOT_PRODUCTS, X86
 from sartor.registry import register
 from sartor.types import Device
 
@@ -27,6 +28,7 @@ _INT8_OPERATORS = frozenset(
     {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QAttention"}
     | {"DynamicQuantizeMatMul"}
 )
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _FATAL = 4  # exceptions carry the message; the log would print it a second time
 
 
@@ -47,6 +49,7 @@ class OnnxRuntime:
     accepts = frozenset({"onnx"})
     extra = ""
     reference = False
+    domains = frozenset({"ai.onnx.ml"})
 
     def version(self) -> str:
         return str(_import().__version__)
@@ -54,12 +57,57 @@ class OnnxRuntime:
     def precisions(self, device: Device) -> Mapping[str, str]:
         return {"fp32": "none"} | ({"int8": "int8-static"} if _INT8_SETS & set(device.instruction_sets) else {})
 
+    def same_on(self, path: Path, level: str) -> frozenset[str]:
+        """Levels of instruction sets on which a file's products of bytes come out as on ``level``.
+
+        On x86 without dot products its kernels add pairs of products in 16 bits, which saturate where weights are
+        large; with them sums are exact. It cannot be held to a level, so this is by reasoning on the weights.
+        """
+        if level not in X86:
+            return frozenset({level})
+        if not may_saturate(path):
+            return X86
+        return DOT_PRODUCTS if level in DOT_PRODUCTS else frozenset({level})
+
     def load(self, path: Path, precision: str, threads: int) -> OnnxRuntimeSession:
         if precision == "bf16":
             raise Unsupported("NO_BF16", "ONNX Runtime has no bf16 kernels for CPUs; use fp32 or int8")
         if precision not in ("fp32", "int8"):
             raise Unsupported("NO_PRECISION", f"ONNX Runtime is run in fp32 or int8 here, not in {precision}")
         return OnnxRuntimeSession(path, threads)
+
+
+LARGEST_PAIR = 128  # 255 × 128 still fits into 16 bits, 255 × 129 does not
+
+
+def may_saturate(path: Path) -> bool:
+    """Whether two products of a byte of activation and a byte of weight may leave 16 bits in some product of a file.
+
+    Whichever weights the kernel pairs: the two largest of one sign in a tensor are asked. Weights of 7 bits never do.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        for name in node.input[1:2] if node.op_type in _PRODUCTS else ():
+            maker = makers.get(name)
+            if maker is None or maker.op_type != "DequantizeLinear" or maker.input[0] not in constants:
+                continue
+            weights = numpy_helper.to_array(constants[maker.input[0]])
+            if weights.dtype == np.int8 and _largest_pair(weights.astype(np.int32).ravel()) > LARGEST_PAIR:
+                return True
+    return False
+
+
+def _largest_pair(weights: Array) -> int:
+    """The largest sum, in size, of two weights of one sign."""
+    if weights.size < 2:
+        return 0
+    ordered = np.partition(weights, (1, weights.size - 2))
+    return max(int(ordered[-2:].sum()), -int(ordered[:2].sum()))
 
 
 _KINDS = {"tensor(double)": "float64", "tensor(float16)": "float16", "tensor(bool)": "bool"} | {

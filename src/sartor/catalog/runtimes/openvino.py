@@ -23,6 +23,13 @@ _BF16_SETS = frozenset({"amx_bf16", "avx512_bf16"})
 _INT8_SETS = frozenset({"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
 _PRODUCTS = frozenset({"Convolution", "GroupConvolution", "FullyConnected", "MatMul", "Deconvolution"})
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
+_LEVELS = {
+    "avx2": "AVX2",
+    "avx2-vnni": "AVX2_VNNI",
+    "avx512": "AVX512_CORE",
+    "avx512-vnni": "AVX512_CORE_VNNI",
+    "amx": "AVX512_CORE_AMX",
+}  # what oneDNN, whose kernels OpenVINO runs, calls them
 _NAMES = {"float32": "fp32", "f32": "fp32", "bfloat16": "bf16", "bf16": "bf16", "float16": "fp16", "f16": "fp16"}
 
 
@@ -63,6 +70,16 @@ class OpenVino:
         if _INT8_SETS & sets:
             found["int8"] = "int8-static"
         return found
+
+    def held_to(self, level: str) -> Mapping[str, str]:
+        """Environment variables with which a process behaves as on a processor of a level below its own.
+
+        Raises:
+            Unsupported: ``NO_LEVEL``: there is no such switch for the level.
+        """
+        if level not in _LEVELS:
+            raise Unsupported("NO_LEVEL", f"OpenVINO cannot be held to {level or 'no'} instructions")
+        return {"ONEDNN_MAX_CPU_ISA": _LEVELS[level]}
 
     def load(self, path: Path, precision: str, threads: int) -> OpenVinoSession:
         if precision not in _HINTS:

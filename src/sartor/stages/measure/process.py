@@ -46,6 +46,7 @@ def run_child(
     threads: int,
     patience: Patience | None = None,
     listen: Callable[[str], None] = lambda line: None,
+    variables: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run ``python -m module folder`` and return what it wrote to ``folder/result.json``.
 
@@ -56,6 +57,7 @@ def run_child(
         threads: for the libraries that read their number of threads from the environment.
         patience: see there.
         listen: told every line the child says.
+        variables: of its environment, beside those of this process.
 
     Raises:
         Unsupported: ``CRASHED``, ``TIMEOUT`` or ``OOM`` with its last words, or what the child itself declined with.
@@ -64,7 +66,8 @@ def run_child(
     patience = patience or Patience()
     result = folder / "result.json"
     result.unlink(missing_ok=True)
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "HF_HUB_OFFLINE": "1"}
+    own = {**dict.fromkeys(THREAD_VARIABLES, str(threads)), "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, **own, **(variables or {})}
     started = time.monotonic()
     plain = json.dumps({**request, "parent": os.getpid(), "started": started})
     (folder / "request.json").write_text(plain, encoding="utf-8")

@@ -19,6 +19,7 @@ from sartor.jobs import EvaluateJob, EvaluateResult
 from sartor.metrics import Metric, quality_derivatives
 from sartor.prepared import SampleSet, open_data
 from sartor.progress import Tell, silent
+from sartor.stages.measure.on_levels import join_levels
 from sartor.stages.measure.process import Patience, run_child
 from sartor.stages.measure.staging import lay_out_package
 from sartor.types import Example, Measurement, Pipeline
@@ -60,7 +61,7 @@ def evaluate(job: EvaluateJob, workspace: Workspace, tell: Tell = silent) -> Eva
         unusable = unusable_rows(outputs, facts["broken"])
         outputs = count_as_wrong(task, outputs, truths, unusable)
         scores = task.score(outputs, truths, job.pipeline.labels, job.confidence)
-        parent = _parent_scores(job, workspace, task, truths)
+        parent = _parent_outputs(job, workspace, len(truths))
         conditions = {
             "threads": job.pipeline.threads,
             "batch": job.pipeline.batch,
@@ -75,8 +76,19 @@ def evaluate(job: EvaluateJob, workspace: Workspace, tell: Tell = silent) -> Eva
         saved = folder / "scored.npy"
         np.save(saved, outputs, allow_pickle=False)
         kept = workspace.objects.take(saved, format="npy", parent=job.artifact, made_by="evaluate")
+        found = _measurements(task, scores, truths, _scored(task, parent, truths, job), job, conditions)
+
+        def again(positions: Sequence[int], variables: Mapping[str, str]) -> list[Measurement]:
+            some = [chosen[position] for position in positions]
+            there, about = _run(job, workspace, folder, some, tell, variables)
+            of_some: Truths = samples.truths[some]
+            there = count_as_wrong(task, there, of_some, unusable_rows(there, about["broken"]))
+            before = _scored(task, None if parent is None else parent[list(positions)], of_some, job)
+            scored = task.score(there, of_some, job.pipeline.labels, job.confidence)
+            return _measurements(task, scored, of_some, before, job, {})
+
         return EvaluateResult(
-            tuple(_measurements(task, scores, truths, parent, job, conditions)),
+            tuple(join_levels(found, job, workspace, len(chosen), again)),
             kept.sha256,
             scores.confusion,
             worth_showing(task, samples, chosen, outputs, truths, scores, job.pipeline),
@@ -103,7 +115,12 @@ def choose_samples(n: int, job: EvaluateJob) -> list[int]:
 
 
 def _run(
-    job: EvaluateJob, workspace: Workspace, folder: Path, chosen: Sequence[int], tell: Tell
+    job: EvaluateJob,
+    workspace: Workspace,
+    folder: Path,
+    chosen: Sequence[int],
+    tell: Tell,
+    variables: Mapping[str, str] | None = None,
 ) -> tuple[Array, Mapping[str, Any]]:
     lay_out_package(folder / "package", job.artifact, job.pipeline, workspace)
     request = {"data": job.data, "workspace": str(workspace.root), "split": job.split, "chosen": chosen}
@@ -114,7 +131,10 @@ def _run(
             tell(f"evaluating on {job.split}", int(done) / int(of))
 
     patience = Patience(silence_s=SILENCE_S, total_s=_TOTAL_S)
-    facts = run_child(CHILD, folder, request, threads=job.pipeline.threads, patience=patience, listen=listen)
+    threads = job.pipeline.threads
+    facts = run_child(
+        CHILD, folder, request, threads=threads, patience=patience, listen=listen, variables=variables or {}
+    )
     return np.load(folder / "outputs.npy", allow_pickle=False), facts
 
 
@@ -136,21 +156,24 @@ def count_as_wrong(task: Task, outputs: Array, truths: Truths, unusable: Sequenc
     return outputs
 
 
-def _parent_scores(job: EvaluateJob, workspace: Workspace, task: Task, truths: Truths) -> Scores | None:
-    """The parent's scores on the same samples; None for a root."""
+def _parent_outputs(job: EvaluateJob, workspace: Workspace, n: int) -> Array | None:
+    """The parent's saved outputs on the same samples; None for a root."""
     if not job.parent_outputs:
         return None
     path = workspace.objects.path(job.parent_outputs)
     try:
-        outputs = np.load(path, allow_pickle=False)
+        outputs: Array = np.load(path, allow_pickle=False)
     except (ValueError, OSError) as error:
         raise StorageError(f"{path} is damaged ({error}); delete the workspace and run again") from error
-    if len(outputs) != len(truths):
+    if len(outputs) != n:
         raise DataError(
-            f"the parent was scored on {len(outputs)} samples and this on {len(truths)}; "
-            "score both on the same split and limit"
+            f"the parent was scored on {len(outputs)} samples and this on {n}; score both on the same split and limit"
         )
-    return task.score(outputs, truths, job.pipeline.labels, job.confidence)
+    return outputs
+
+
+def _scored(task: Task, outputs: Array | None, truths: Truths, job: EvaluateJob) -> Scores | None:
+    return None if outputs is None else task.score(outputs, truths, job.pipeline.labels, job.confidence)
 
 
 def _measurements(

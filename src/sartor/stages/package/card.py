@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sartor import registry
 from sartor.errors import SartorError
+from sartor.levels import reach_of
 from sartor.pipeline import ENCODER
 from sartor.storage import file_sha256
 from sartor.types import Measurement, Pipeline, Provenance, Record, RunFile, Verdict
@@ -92,6 +93,7 @@ def _body(run: RunFile, pipeline: Pipeline, model: Path) -> Iterator[str]:
     typed, written = _EXAMPLES[task.media]
     network = record.candidate.network
     provenance = provenance_of(run)
+    reach = reach_of(run.decision.verdicts, pipeline)
     yield from (f"# {_line(requirement.name)}", "", _line(run.decision.sentence), "")
     yield from (f"* {_line(reason)}" for reason in run.decision.why)
     yield from ("", "## Limits", "")
@@ -105,6 +107,7 @@ def _body(run: RunFile, pipeline: Pipeline, model: Path) -> Iterator[str]:
         f"on {_line(run.device.name)} with {pipeline.threads} thread(s), batch {pipeline.batch}. "
         "Another machine is another measurement: run `sartor verify` there.",
         "",
+        *([reach.sentence + ".", ""] if reach is not None else []),
         "## Model",
         "",
     )
