@@ -62,6 +62,7 @@ class Row:
         noise_floor: how far two measurements of the same thing were apart, as a factor minus 1.
         claimed: the ratio is beyond ``FLOORS`` noise floors and its interval leaves out 1.
         n: blocks, or samples.
+        against: the other side, where a file holds rows of several.
     """
 
     quantity: str
@@ -75,6 +76,7 @@ class Row:
     claimed: str = ""
     n: int = 0
     noisy: str = ""
+    against: str = ""
 
 
 def alternate(

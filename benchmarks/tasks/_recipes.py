@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,25 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from _protocol import CONFIDENCE, Row, Side, alternate, busyness, compare, conditions_line, plain, table, write_rows
-from _subject import Skipped, Subject, main, package_label, parser
+import _entry
+from _protocol import (
+    CONFIDENCE,
+    Block,
+    Row,
+    Side,
+    alternate,
+    busyness,
+    compare,
+    conditions_line,
+    plain,
+    table,
+    write_rows,
+)
+from _subject import Subject, package_label
+from _verdict import difference, verdict
 
 from sartor import registry
+from sartor.catalog.contracts import Scores
 from sartor.catalog.devices.local import identify
 from sartor.jobs import EvaluateJob
 from sartor.prepared import open_data
@@ -112,33 +127,68 @@ def side_of(recipe: Recipe, module: nn.Module, subject: Subject, folder: Path) -
     return Side(recipe.name, artifact.sha256, named)
 
 
-def score(subject: Subject, side: Side, samples: int) -> dict[str, Measurement]:
-    """Quality of a side on the test split, which was used up by the decision: nothing is chosen by it here."""
-    job = EvaluateJob(side.artifact, side.pipeline, subject.data, "test", identify().id, CONFIDENCE, "", samples)
-    return {one.metric.name: one for one in evaluate(job, subject.workspace).measurements}
+@dataclass(frozen=True)
+class Judged:
+    """How a side did on the test split: measurements by name, and what differences are made of."""
+
+    values: Mapping[str, Measurement]
+    scores: Scores
 
 
-def run(document: str, task: str, quality: Sequence[str], recipes: Sequence[Recipe]) -> int:
+def judge(subject: Subject, side: Side) -> Judged:
+    """Quality of a side on all of the test split, which was used up by the decision: nothing is chosen by it here."""
+    job = EvaluateJob(side.artifact, side.pipeline, subject.data, "test", identify().id, CONFIDENCE, "", 0)
+    result = evaluate(job, subject.workspace)
+    outputs = np.load(subject.workspace.objects.path(result.outputs), allow_pickle=False)
+    test = open_data(subject.data, subject.workspace).split("test")
+    task = registry.get("tasks", side.pipeline.task)
+    scores = task.score(outputs, test.truths, side.pipeline.labels, CONFIDENCE)
+    return Judged({one.metric.name: one for one in result.measurements}, scores)
+
+
+def run(
+    document: str, task: str, example: str, quality: Sequence[str], recipes: Sequence[Recipe],
+    words: Sequence[str] | None = None,
+) -> int:  # fmt: skip
     """The whole benchmark; ``quality`` names metrics, the first decides. ``document``: claim and protocol."""
-    made = parser(document)
-    made.add_argument("--seconds", type=float, default=0.0, help="to train a recipe; default: as long as the run did")
-    asked = made.parse_args()
-    if asked.run is None or asked.smoke:
-        made.error(f"name the folder of a run of {task}")
+    asked = _entry.parser(document, example).parse_args(words)
 
-    def work(asked: Namespace, subject: Subject) -> None:
-        if subject.side.pipeline.task != task:
-            raise Skipped(f"{subject.folder} is a run of {subject.side.pipeline.task}; give one of {task}")
-        seconds = asked.seconds or subject.training_seconds
+    def work(asked: Namespace, entry: _entry.Entry, folder: Path) -> None:
+        subject = entry.subject
         threads = subject.trainings[-1].job.threads if subject.trainings else os.cpu_count() or 1
         print(f"PACKAGE {package_label(subject.side.pipeline, subject.network)} of {subject.folder}")
         print(f"MACHINE {conditions_line()}")
-        print(f"TRAINS  {seconds:.0f} s on {threads} threads (the run: {subject.training_seconds:.0f} s)")
-        mine = score(subject, subject.side, asked.samples)
-        outcomes = [_against(recipe, asked, subject, quality, mine, seconds, threads) for recipe in recipes]
-        print("  ".join(f"{outcome} against {one.name}" for outcome, one in zip(outcomes, recipes, strict=True)))
+        print(f"LEARNS  {entry.seconds:.0f} s each on {threads} threads, as the package's run", flush=True)
+        mine = judge(subject, subject.side)
+        found = [
+            _against(recipe, asked, subject, quality, mine, entry.seconds, threads)
+            for recipe in (recipes[:1] if asked.smoke else recipes)
+            if _entry.wanted(recipe.name, asked)
+        ]
+        if not found:
+            print("OPEN    no recipe was asked for")
+            return
+        best = max(found, key=lambda one: one.value)
+        word, why = verdict(best.rows)
+        conditions = {"name": subject.file.requirement.name, "task": task, "network": subject.network.id}
+        conditions |= {"seconds": round(entry.seconds), "test_rows": len(mine.scores.correct)}
+        conditions |= {"verdict": f"{word} against {best.name}", **busyness([b for one in found for b in one.blocks])}
+        stem = f"{task}-{subject.conditions}-{entry.seconds:.0f}s-{asked.blocks}blocks"
+        rows = [row for one in found for row in one.rows]
+        print(f"WRITTEN {write_rows(asked.results, stem, rows, conditions)}")
+        print(f"{word:7} against {best.name}, the best recipe on test: {why}")
 
-    return main(work, asked, document.splitlines()[0].removeprefix("Claim: "))
+    return _entry.run(asked, document.splitlines()[0].removeprefix("Claim: "), (task,), work)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One recipe against the package; ``value`` is its primary metric."""
+
+    name: str
+    value: float
+    rows: Sequence[Row]
+    blocks: Sequence[Block]
 
 
 def _against(
@@ -146,42 +196,34 @@ def _against(
     asked: Namespace,
     subject: Subject,
     quality: Sequence[str],
-    mine: dict[str, Measurement],
+    mine: Judged,
     seconds: float,
     threads: int,
-) -> str:
-    """Train one recipe, score and time it against the package; HOLDS, FAILS or OPEN."""
+) -> Outcome:
+    """Train one recipe, score and time it against the package."""
     module, steps = train(recipe, subject, seconds, threads)
     with tempfile.TemporaryDirectory(dir=subject.workspace.root) as folder:
         side = side_of(recipe, module, subject, Path(folder))
-        theirs = score(subject, side, asked.samples)
+        theirs = judge(subject, side)
         blocks = alternate(
             subject.side, side, data=subject.data, workspace=subject.workspace,
             blocks=asked.blocks, seconds=asked.timed, say=lambda line: print(f"… {line}", flush=True),
         )  # fmt: skip
         sizes = [subject.workspace.objects.path(one.artifact).stat().st_size / 1e6 for one in (subject.side, side)]
         subject.workspace.objects.path(side.artifact).unlink(missing_ok=True)  # no evidence names it
-    first = quality[0]
-    p50 = compare(blocks, "latency_p50_ms", "latency p50", "ms")
     rows = [
-        *(_quality_row(name, mine[name], theirs[name].value) for name in quality),
-        _quality_row(f"recipe's {first} (first column)", theirs[first], None),
-        p50,
+        *(_quality_row(mine.values[name], theirs.values[name]) for name in quality),
+        difference(mine.values[quality[0]].metric, mine.scores, theirs.scores),
+        compare(blocks, "latency_p50_ms", "latency p50", "ms"),
         compare(blocks, "latency_p95_ms", "latency p95", "ms"),
-        plain("model file", "MB", *sizes),
         compare(blocks, "memory_peak_mb", "peak memory", "MB"),
+        plain("size", "MB", *sizes),
     ]
     print(table(rows, "package", recipe.name))
-    name = subject.side.pipeline.task.replace("-", "_")
-    stem = f"{name}-{subject.conditions}-{recipe.name}-{seconds:.0f}s-{asked.blocks}blocks"
-    print(f"WRITTEN {write_rows(asked.results, stem, rows, {**busyness(blocks), 'recipe_steps': steps})}")
-    better = mine[first].low > theirs[first].high
-    faster = p50.low is not None and p50.low > 1
-    if better and not p50.claimed.startswith("yes"):
-        return "OPEN"
-    return "HOLDS" if better and faster and sizes[0] < sizes[1] else "FAILS"
+    told = [replace(row, against=f"{recipe.name} ({steps} steps)") for row in rows]
+    return Outcome(recipe.name, theirs.values[quality[0]].value, told, blocks)
 
 
-def _quality_row(quantity: str, found: Measurement, other: float | None) -> Row:
-    """A side's value with its interval, the other's beside it."""
-    return Row(quantity, "", found.value, other, low=found.low, high=found.high, n=found.n)
+def _quality_row(ours: Measurement, theirs: Measurement) -> Row:
+    """Values side by side; the interval is ours."""
+    return Row(ours.metric.title, ours.metric.unit, ours.value, theirs.value, low=ours.low, high=ours.high, n=ours.n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,14 @@ from sartor.types import Measurement
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("[a-z]*.py"))
+CONTESTS = {  # of a task, and of its peers the one that is there everywhere and starts soonest
+    "face_recognition": "binary patterns",
+    "image_segmentation": "U-Net",
+    "object_detection": "FCOS",
+    "recommendation": "neighbours",
+    "tabular": "scikit-learn",
+    "text_classification": "scikit-learn",
+}
 
 
 @pytest.fixture
@@ -137,3 +146,60 @@ def test_smoke(script, quantities, tmp_path):
     if "latency p50" in rows:
         assert float(rows["latency p50"]["ratio"]) > 0
         assert rows["latency p50"]["claimed"] != "yes"  # one block claims nothing
+
+
+def contest(name, monkeypatch):
+    for folder in (BENCHMARKS, BENCHMARKS / "tasks"):
+        monkeypatch.syspath_prepend(str(folder))
+    return importlib.import_module(name)
+
+
+def test_every_contest_has_its_smoke_run():
+    assert {path.stem for path in (BENCHMARKS / "tasks").glob("[a-z]*.py")} == {*CONTESTS, "every"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONTESTS)
+def test_contest(name, tmp_path, monkeypatch, capsys):
+    script = contest(name, monkeypatch)
+    assert script.__doc__.startswith("Claim: ")
+    assert script.main(["--smoke", "--results", str(tmp_path), "--peers", CONTESTS[name]]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("CLAIM "), said.err
+    assert " against " in said.out.splitlines()[-1], said.out + said.err
+    (path,) = tmp_path.glob("*.csv")
+    rows = {row["quantity"]: row for row in csv.DictReader(path.read_text().splitlines())}
+    (gap,) = (row for quantity, row in rows.items() if quantity.endswith("ours better by"))
+    assert float(gap["low"]) <= float(gap["ours"]) <= float(gap["high"])
+    assert float(rows["latency p50"]["ratio"]) > 0
+    assert float(rows["size"]["ours"]) > 0
+    assert {row["claimed"] for row in rows.values()} & {"yes"} == set()  # one block claims nothing
+
+
+def outcome(verdict, protocol, gap, p95, size, claimed="yes"):
+    rows = [
+        protocol.Row("accuracy, ours better by", "", gap, None, low=gap - 0.01, high=gap + 0.01),
+        protocol.Row("latency p95", "ms", 1.0, p95, p95, claimed=claimed),
+        protocol.Row("size", "MB", 1.0, size, size),
+    ]
+    return verdict.verdict(rows)[0]
+
+
+def test_a_contest_is_won_by_both_score_and_cost(protocol, monkeypatch):
+    verdict = contest("_verdict", monkeypatch)
+    assert outcome(verdict, protocol, gap=0.0, p95=6.0, size=1.0) == "HOLDS"
+    assert outcome(verdict, protocol, gap=-0.005, p95=1.0, size=5.0) == "HOLDS"  # within noise
+    assert outcome(verdict, protocol, gap=-0.02, p95=9.0, size=9.0) == "FAILS"
+    assert outcome(verdict, protocol, gap=0.1, p95=4.0, size=4.0) == "FAILS"
+    assert outcome(verdict, protocol, gap=0.0, p95=6.0, size=1.0, claimed="no, within noise") == "OPEN"
+
+
+def test_sides_get_what_was_handed_over(tmp_path, monkeypatch):
+    answering, child = contest("_answering", monkeypatch), contest("_child", monkeypatch)
+    facts = {"labels": ["a", "b"], "truth": "structure"}
+    files = answering.hand_over(tmp_path / "files", {"train": ([b"one", b"", b"\x00two"], [b"{}", b"1", b""])}, facts)
+    given = child.Given({"data": str(files), "seconds": 1.0, "threads": 1, "seed": 0}, 0.0)
+    assert given.raws("train") == [b"one", b"", b"\x00two"]
+    assert given.truths("train") == [b"{}", b"1", b""]
+    assert given.over
+    assert not (files / "test.raws.npz").exists()
