@@ -30,12 +30,24 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per input, one per line.")] = False,
     top: Annotated[int, typer.Option(min=1, help="How many of the best answers to name.")] = 5,
     explain: Annotated[bool, typer.Option("--explain", help="Say what each answer rests on.")] = False,
+    gallery: Annotated[
+        str,
+        typer.Option(
+            metavar="PLACE",
+            help="Of faces, who is known: a folder with one folder of pictures per person, or one picture.",
+        ),
+    ] = "",
+    false_accepts: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="With --gallery: the share of strangers that may pass; 0: 0.001.")
+    ] = 0.0,
 ) -> int:
     """Answer inputs with a package; a broken input gets a sentence, the others still get their answer."""
     from sartor.cli._console import EXIT_ERROR, EXIT_MET
     from sartor.stages.package import load
 
     model = load(package)
+    if gallery:
+        model.enrol(gallery, false_accepts=false_accepts or None)
     answers = (
         _answer(model, name, given, top, explain)
         for text in inputs
@@ -107,6 +119,8 @@ def _words(result: dict[str, Any], width: int) -> list[str]:
         between, share = result["range"], round(100 * result["within"])
         line += f"   ({say(f'{between} in {share} of 100 cases')})"
     lines = [f"{line}   ({others})" if others else line]
+    if "note" in result:
+        lines.append(f"    {say(result['note'])}")
     if "explanation" in result:
         found = result["explanation"]
         names = [say(cause["name"]) if found["kind"] == "regions" else cause["name"] for cause in found["causes"]]

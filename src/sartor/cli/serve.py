@@ -25,6 +25,12 @@ def command(
     allow_host: Annotated[list[str] | None, typer.Option(help="A further name clients reach this server by.")] = None,
     max_body_mb: Annotated[float, typer.Option(min=0.001, help="Largest request in MB.")] = 20.0,
     max_waiting: Annotated[int, typer.Option(min=1, help="Requests held at once; more are turned away.")] = 16,
+    gallery: Annotated[
+        str, typer.Option(metavar="PLACE", help="Of faces, who is known: a folder with one folder per person.")
+    ] = "",
+    false_accepts: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="The share of strangers that may pass; 0: 0.001.")
+    ] = 0.0,
     deadline_s: Annotated[float, typer.Option(min=0.1, help="Longest time to an answer in seconds.")] = 10.0,
 ) -> int:
     """Serve a package: a page to try it, POST /predict and /explain, and the Open Inference Protocol V2."""
@@ -45,6 +51,8 @@ def command(
         int(max_body_mb * 1e6),
         max_waiting,
         deadline_s,
+        gallery=str(Path(gallery).resolve()) if gallery else "",
+        false_accepts=false_accepts,
     )
     settings.check()
     contents = open_package(package)

@@ -30,7 +30,7 @@ from sartor.serve.settings import Settings
 def create_app(settings: Settings | None = None) -> ASGIApp:
     """The application around one package; settings come from the environment where none are given."""
     settings = settings or Settings.from_environment()
-    service = _Service(settings, Served(settings.package))
+    service = _Service(settings, Served(settings.package, settings.gallery, settings.false_accepts))
     routes = [
         Route("/", service.page),
         Route("/about", service.about),
@@ -135,7 +135,7 @@ class _Service:
     # --------------------------------------------------------------------------------------------- answering
 
     async def predict(self, request: Request) -> Response:
-        return await self._one(request, self.served.answer)
+        return await self._one(request, lambda raw: self.served.answer(raw, request.scope["language"]))
 
     async def explain(self, request: Request) -> Response:
         return await self._one(request, lambda raw: self.served.explain(raw, request.scope["language"]))

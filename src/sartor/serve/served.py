@@ -19,13 +19,20 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 class Served:
     """One package, ready to answer. All methods but the constructor run in the lane's thread.
 
+    Args:
+        package: its folder or file.
+        gallery, false_accepts: whom answers are compared with, see :meth:`Model.enrol`; empty and 0 for none.
+
     Raises:
         Refused: the package is not what its manifest says.
+        DataError: the gallery cannot be opened.
     """
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, gallery: str = "", false_accepts: float = 0.0) -> None:
         self._contents = open_package(package)
         self.model = Model(self._contents)
+        if gallery or hasattr(self.model.task, "enrol"):
+            self.model.enrol(gallery or None, false_accepts=false_accepts or None)
         name = re.sub(r"[^a-z0-9._-]+", "-", self._contents.requirement.name.lower()).strip("-._")
         self.name = name if _NAME.fullmatch(name) else "model"
         self.version = self._contents.manifest.digest[:12]
@@ -63,9 +70,11 @@ class Served:
         if result.mismatches:
             self.wrong = f"the model no longer gives its golden answers on this machine ({result.mismatches[0]})"
 
-    def answer(self, raw: bytes) -> dict[str, Any]:
-        """One answer with the milliseconds of each part."""
+    def answer(self, raw: bytes, language: str = ENGLISH) -> dict[str, Any]:
+        """One answer with the milliseconds of each part; its note, if it has one, in the reader's language."""
         answer, parts = self.model.timed(raw)
+        if "note" in answer:
+            answer["note"] = say(answer["note"], language)
         rounded = {part: round(spent, 3) for part, spent in parts.items()}
         return {**answer, "latency_ms": {**rounded, "total": round(sum(parts.values()), 3)}}
 

@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from sartor.errors import SartorError
+from sartor.serve.served import Served
 from sartor.serve.settings import Settings
 from sartor.stages.package import open_package
 
@@ -25,6 +26,8 @@ def serve(settings: Settings) -> None:
     """
     settings.check()
     open_package(settings.package)  # a damaged package is told here, in one sentence, not by a dying worker
+    if settings.gallery:
+        Served(settings.package, settings.gallery, settings.false_accepts)  # and so is a gallery that is none
     _check_address(settings.host, settings.port)
     settings.to_environment()
     _granian(settings).serve()

@@ -29,6 +29,8 @@ class Settings:
         deadline_s: from admission to answer.
         hang_s: a call to the model that takes longer ends the worker process, which is replaced.
         canary_s: how often a golden pair is asked of the running model.
+        gallery: absolute path of the people that faces are compared with; empty for none.
+        false_accepts: the share of strangers that may pass; 0 for what the task finds usual.
     """
 
     package: str
@@ -41,6 +43,8 @@ class Settings:
     deadline_s: float = 10.0
     hang_s: float = 60.0
     canary_s: float = 30.0
+    gallery: str = ""
+    false_accepts: float = 0.0
 
     def check(self) -> None:
         """Refuse settings that would open the server by accident.

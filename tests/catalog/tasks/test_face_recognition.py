@@ -191,6 +191,49 @@ def test_gallery_names_who_is_enrolled(tmp_path):
         Gallery.load(tmp_path / "gallery.json", model)
 
 
+def test_answer_names_the_most_similar_people():
+    model = Colours(made_by(("0.001", "0.9", "1")))
+    gallery = Gallery.enrol(model, {"Rose": [RED, flat(200, 30, 0)], "Ivy": [GREEN], "Sky": [BLUE]})
+    known, stranger = gallery.identify(model, flat(240, 10, 10)), gallery.identify(model, flat(255, 255, 0))
+    assert [one["label"] for one in known["top"]] == ["Rose", "Sky", "Ivy"]
+    assert known["note"].startswith("similarity to Rose 0.9")
+    assert stranger["label"] == stranger["top"][0]["label"] == "unknown"
+    assert stranger["top"][1]["label"] in ("Rose", "Ivy")
+    assert stranger["confidence"] == pytest.approx(1 - stranger["top"][1]["confidence"])
+
+
+def test_picture_without_a_face_is_compared_with_nobody():
+    gallery = Gallery.enrol(Colours(made_by(("0.01", "0.9", "1"))), {"Ivy": [GREEN]}, false_accepts=None)
+    pipeline = Pipeline(TASK.name, LABELS, (8, 8), "m.onnx", "onnxruntime", "fp32", 1, 1, gallery.options())
+    answer = TASK.answer(np.zeros(3, np.float32), pipeline)
+    assert answer["label"] == "no face"
+    assert "nearest" not in answer
+    with pytest.raises(DataError, match="no face is found in a picture of Ivy"):
+        Gallery.enrol(SimpleNamespace(outputs=lambda raws: np.zeros((len(raws), 3))), {"Ivy": [GREEN]}, threshold=0.5)
+
+
+def test_gallery_is_opened_from_folders_or_one_picture(tmp_path):
+    model = Colours(made_by(("0.01", "0.7", "1"), ("0.001", "0.9", "1")))
+    (tmp_path / "Rose" / "2026").mkdir(parents=True)
+    (tmp_path / "Rose" / "2026" / "a.png").write_bytes(RED)
+    (tmp_path / "Rose" / "notes").mkdir()
+    (tmp_path / "Ivy.png").write_bytes(GREEN)
+    gallery = Gallery.open(model, tmp_path)
+    assert sorted(gallery.people) == ["Ivy", "Rose"]
+    assert gallery.threshold == 0.9
+    one = TASK.enrol(model, tmp_path / "Ivy.png", 0.01)
+    assert (one["people"], one["threshold"]) == (["Ivy"], 0.7)
+    gallery.save(tmp_path / "gallery.json")
+    assert TASK.enrol(model, tmp_path / "gallery.json", 0.01)["threshold"] == 0.7
+    assert TASK.enrol(model, None, None) == {"threshold": 0.9}
+    assert TASK.enrol(Colours(), None, None) == {}
+    with pytest.raises(DataError, match="holds no picture of anybody"):
+        Gallery.open(model, tmp_path / "Rose" / "notes")
+    (tmp_path / "Rose" / "b.png").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="a picture of Rose cannot be enrolled: "):
+        Gallery.open(model, tmp_path)
+
+
 def test_without_people_there_is_no_gallery():
     with pytest.raises(DataError, match="no picture of Rose"):
         Gallery.enrol(Colours(made_by()), {"Rose": []}, threshold=0.5)
@@ -215,8 +258,10 @@ def test_threshold_is_that_of_the_rate_or_of_a_smaller_one():
 
 def test_answer_without_a_gallery_is_the_embedding():
     answer = TASK.answer(np.array([0.6, 0.8], np.float32), Colours().pipeline)
-    assert (answer["label"], answer["confidence"]) == ("unknown", 0.0)
+    assert answer["label"] == "unknown"
+    assert "confidence" not in answer
     assert answer["embedding"] == pytest.approx([0.6, 0.8])
+    assert "nobody is enrolled" in answer["note"]
     with pytest.raises(DataError, match="not finite"):
         TASK.answer(np.array([np.nan, 0.8]), Colours().pipeline)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,13 +13,16 @@ import numpy as np
 from sartor.catalog.tasks._faces_pairs import unit_rows
 from sartor.catalog.tasks._faces_scores import THRESHOLDS
 from sartor.errors import DataError
+from sartor.media.image import SUFFIXES
 from sartor.storage import write_text
 from sartor.types import Pipeline, RunFile
 
 if TYPE_CHECKING:
     from sartor.catalog.contracts import Array
 
-UNKNOWN = "unknown"
+UNKNOWN, NO_FACE = "unknown", "no face"
+FALSE_ACCEPTS = 0.001
+MOST_NAMED = 5  # people of a gallery, the most similar first
 PROBE_TOLERANCE = 0.02  # of each number: the same file on another machine stays far below, another model far above
 
 
@@ -63,7 +66,7 @@ class Gallery:
         people: Mapping[str, Iterable[bytes]],
         *,
         threshold: float | None = None,
-        false_accepts: float = 0.001,
+        false_accepts: float | None = FALSE_ACCEPTS,
     ) -> Gallery:
         """Enrol people by their pictures, some of each in different light and expression.
 
@@ -72,7 +75,8 @@ class Gallery:
             people: name -> pictures of that person alone, as the bytes of their files.
             threshold: None for the one at which the run that made the package saw ``false_accepts`` (see
                 :func:`threshold_of`); a package asked for by ``Predictor`` knows no run.
-            false_accepts: share of strangers that may pass, per enrolled person and question.
+            false_accepts: share of strangers that may pass, per enrolled person and question; see
+                :func:`threshold_of`.
 
         Raises:
             DataError: nobody was given, a name has no pictures, a picture is broken or gives no embedding, or no
@@ -84,11 +88,38 @@ class Gallery:
             raise DataError(f"there is no picture of {', '.join(sorted(empty)) or 'anybody'}; give at least one each")
         if threshold is None:
             threshold = threshold_of(getattr(model, "run", None), false_accepts)
-        embeddings, failed = unit_rows(np.asarray(model.outputs([raw for _, raw in pictures])))
+        embeddings, failed = unit_rows(np.stack([_embedding(model, name, raw) for name, raw in pictures]))
         if failed.any():
-            raise DataError(f"a picture of {pictures[int(np.argmax(failed))][0]} gives no embedding; take another one")
+            name = pictures[int(np.argmax(failed))][0]
+            raise DataError(f"no face is found in a picture of {name}, so it cannot be enrolled; take another one")
         names = tuple(name for name, _ in pictures)
         return Gallery(names, embeddings.astype(np.float32), float(threshold), _probe(model))
+
+    @staticmethod
+    def open(model: Embedder, place: str | Path, *, false_accepts: float | None = None) -> Gallery:
+        """The gallery at a place: a file that :meth:`save` wrote, or pictures that are enrolled now.
+
+        Args:
+            model: a loaded package.
+            place: a folder with one folder per person, or with one picture per person, named after them; one picture;
+                or the file.
+            false_accepts: as :func:`threshold_of`; None keeps the threshold of a file.
+
+        Raises:
+            DataError: there is nobody in it; as :meth:`enrol` and :meth:`load`.
+        """
+        place = Path(place)
+        if place.suffix.lower() == ".json":
+            gallery = Gallery.load(place, model)
+            if false_accepts is None:
+                return gallery
+            return replace(gallery, threshold=threshold_of(getattr(model, "run", None), false_accepts))
+        people: dict[str, list[bytes]] = {}
+        for name, path in _pictures(place):
+            people.setdefault(name, []).append(path.read_bytes())
+        if not people:
+            raise DataError(f"{place} holds no picture of anybody; give a folder with one folder per person")
+        return Gallery.enrol(model, people, false_accepts=false_accepts)
 
     def identify(self, model: Embedder, raw: bytes) -> dict[str, Any]:
         """The most similar person, or ``unknown``; as the task answers, with ``similarity`` and ``nearest``."""
@@ -156,8 +187,12 @@ def verify(model: Embedder, left: bytes, right: bytes, threshold: float | None =
     return {"same": similarity >= threshold, "similarity": similarity, "threshold": threshold}
 
 
-def threshold_of(run: RunFile | None, false_accepts: float) -> float:
+def threshold_of(run: RunFile | None, false_accepts: float | None) -> float:
     """The similarity at which the run that made a package saw at most so many false accepts.
+
+    Args:
+        run: what made the package.
+        false_accepts: a share of strangers; None for 0.001, or the least one that is known where that is not.
 
     Raises:
         DataError: the run knows none for a rate so small; the ones it knows are listed.
@@ -165,6 +200,8 @@ def threshold_of(run: RunFile | None, false_accepts: float) -> float:
     insight = run.insights.get(run.decision.chosen) if run is not None else None
     tables = [table for table in insight.tables if table.title == THRESHOLDS] if insight is not None else []
     known = {float(row[0]): float(row[1]) for table in tables for row in table.rows}
+    if false_accepts is None:
+        false_accepts = max(FALSE_ACCEPTS, min(known, default=0.0))
     fitting = [rate for rate in known if rate <= false_accepts * (1 + 1e-9)]
     if not fitting:
         listed = ", ".join(f"{rate:g}" for rate in sorted(known)) or "none at all"
@@ -177,22 +214,60 @@ def threshold_of(run: RunFile | None, false_accepts: float) -> float:
 def name_face(output: Array, pipeline: Pipeline) -> dict[str, Any]:
     """An embedding (d,) as an answer: the most similar enrolled person where there is a gallery, else ``unknown``.
 
+    With a gallery ``top`` names the most similar people with their similarities, ``unknown`` first where that is the
+    answer; ``note`` says in a sentence what the answer rests on.
+
     Raises:
         DataError: it is not finite.
     """
     if not np.isfinite(output).all():
         raise DataError("the model's output is not finite for this input, so there is no answer")
-    answer: dict[str, Any] = {"label": UNKNOWN, "confidence": 0.0, "embedding": [float(value) for value in output]}
-    people = pipeline.options.get("people")
-    if not people:
-        return answer
-    unit, _ = unit_rows(np.asarray(output)[None])
-    cosines = np.asarray(pipeline.options["embeddings"], np.float32) @ unit[0]
-    best = int(cosines.argmax())
-    similarity, known = float(cosines[best]), float(cosines[best]) >= float(pipeline.options["threshold"])
-    share = min(1.0, max(0.0, similarity))
-    answer["label"], answer["confidence"] = (people[best], share) if known else (UNKNOWN, 1.0 - share)
-    return answer | {"similarity": similarity, "nearest": people[best]}
+    options = pipeline.options
+    answer: dict[str, Any] = {"label": UNKNOWN, "embedding": [float(value) for value in output]}
+    if "threshold" in options:
+        answer["threshold"] = float(options["threshold"])
+    unit, failed = unit_rows(np.asarray(output)[None])
+    if failed[0]:
+        return answer | {"label": NO_FACE, "note": "no face was found in the picture, so it is compared with nobody"}
+    if not options.get("people"):
+        return answer | {"note": "nobody is enrolled, so nobody is named: open a gallery (--gallery)"}
+    likest: dict[str, float] = {}
+    for name, cosine in zip(options["people"], np.asarray(options["embeddings"], np.float32) @ unit[0], strict=True):
+        likest[name] = max(float(cosine), likest.get(name, -1.0))
+    ranked = sorted(likest, key=lambda name: -likest[name])
+    shares = [min(1.0, max(0.0, likest[name])) for name in ranked]
+    named = [{"label": name, "confidence": share} for name, share in zip(ranked, shares, strict=True)]
+    nearest, similarity, threshold = ranked[0], likest[ranked[0]], answer["threshold"]
+    if similarity < threshold:
+        named.insert(0, {"label": UNKNOWN, "confidence": 1.0 - shares[0]})
+    note = f"similarity to {nearest} {similarity:.3f}; from {threshold:.3f} on it counts as one person"
+    known = {"similarity": similarity, "nearest": nearest, "top": named[: int(options.get("top_k", MOST_NAMED))]}
+    return answer | named[0] | known | {"note": note}
+
+
+def _pictures(place: Path) -> Iterator[tuple[str, Path]]:
+    """Who is on which picture: of a folder per person, of pictures named after people, or of one picture."""
+    if place.is_file():
+        yield place.stem, place
+        return
+    try:
+        children = sorted(child for child in place.iterdir() if not child.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{place} cannot be opened as a gallery ({error.strerror})") from None
+    for child in children:
+        inside = sorted(child.rglob("*")) if child.is_dir() else [child]
+        yield from (
+            (child.name if child.is_dir() else child.stem, path)
+            for path in inside
+            if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
+
+
+def _embedding(model: Embedder, name: str, raw: bytes) -> Array:
+    try:
+        return np.asarray(model.outputs([raw])[0])
+    except DataError as error:
+        raise DataError(f"a picture of {name} cannot be enrolled: {error}") from None
 
 
 def _probe(model: Embedder) -> Array:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
 from sartor.catalog.tasks._faces_gallery import Gallery, name_face, threshold_of, verify
 from sartor.catalog.tasks._faces_scores import METRICS
+from sartor.errors import DataError
 from sartor.reading.faces import OPTIONS
 from sartor.reading.sample import Part
 from sartor.registry import register
@@ -141,6 +143,21 @@ class FaceRecognition:
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
         return name_face(output, pipeline)
 
+    def enrol(self, model: Any, place: Path | None, false_accepts: float | None) -> Mapping[str, Any]:
+        """The threshold of a rate of false accepts, and of a gallery the people that answers name.
+
+        Raises:
+            DataError: the gallery cannot be opened, or the rate has no threshold.
+        """
+        if place is not None:
+            return Gallery.open(model, place, false_accepts=false_accepts).options()
+        try:
+            return {"threshold": threshold_of(getattr(model, "run", None), false_accepts)}
+        except DataError:
+            if false_accepts is not None:
+                raise
+            return {}
+
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """By occlusion: how far the face's likeness falls when a region is covered.
 
@@ -199,7 +216,7 @@ class FaceRecognition:
         from sartor.media.image import thumbnail
 
         answer = name_face(output, pipeline)
-        return Example("", pipeline.labels[int(truth)], answer["label"], answer["confidence"], thumbnail(raw))
+        return Example("", pipeline.labels[int(truth)], answer["label"], answer.get("confidence", 0.0), thumbnail(raw))
 
     def noise(self, count: int, input_size: Sequence[int], seed: int) -> list[bytes]:
         from sartor.media.image import noise_pictures

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -69,6 +70,24 @@ class Model:
     def run(self) -> RunFile:
         """The run that made it, with its decision and evidence."""
         return self._contents.run
+
+    def enrol(self, place: str | Path | None, *, false_accepts: float | None = None) -> None:
+        """From now on answer by comparing with known samples, of tasks that know how: who is it, of these people.
+
+        Args:
+            place: a gallery, e.g. a folder with one folder of pictures per person; None for none, where an answer can
+                say from which similarity on two inputs count as one.
+            false_accepts: the share of strangers that may pass; None for what the task finds usual.
+
+        Raises:
+            DataError: the gallery cannot be opened; the task's answers are not comparisons.
+        """
+        if not hasattr(self.task, "enrol"):
+            raise DataError(f"{self.task.name} compares inputs with nothing, so it has no gallery; leave it out")
+        options = self.task.enrol(self, Path(place) if place is not None else None, false_accepts)
+        with self._one_at_a_time:
+            pipeline = self._predictor.pipeline
+            self._predictor.pipeline = replace(pipeline, options={**pipeline.options, **options})
 
     def predict(self, input: Input | list[Input], *, top: int | None = None) -> Any:
         """Answer one input, or each of a list.
