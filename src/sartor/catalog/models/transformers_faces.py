@@ -50,8 +50,11 @@ class TransformersFaces:
         """The variant that fine-tunes a local checkpoint; its input size comes from the checkpoint where it has one.
 
         Raises:
+            Unsupported: ``OTHER_CHECKPOINT``: it is a file.
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
+        if folder.is_file():
+            raise Unsupported("OTHER_CHECKPOINT", f"transformers-faces takes a folder; {folder} is a file")
         _checkpoints.require(_FEATURE)
         side = _checkpoints.read_config(folder).get("image_size")
         size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)

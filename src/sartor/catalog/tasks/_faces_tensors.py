@@ -37,6 +37,8 @@ class ShippedEmbedder(nn.Module):
     A picture of one colour shows no face and gives zeros: it is never accepted.
     """
 
+    least_contrast = LEAST_CONTRAST
+
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
