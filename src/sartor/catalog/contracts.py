@@ -105,7 +105,11 @@ class Task(Protocol):
     ``spell_out(raw, learnt) -> bytes``: the same input with all that the name stands for, which ``explain`` then gets.
     A task that tells how far an answer may be off may define ``margins(outputs, truths) -> Mapping[str, Any]``: what
     the shipped file's outputs on validation show joins ``Pipeline.options`` of the package.
-    Further keys of ``data`` that it takes stand in ``options``.
+    A task whose inputs can be prepared in several ways may define ``encoding(card) -> str``: the way that suits the
+    data, for variants that name none. A task of comparisons may define ``enrol(model, place, false_accepts) ->
+    Mapping[str, Any]``: known samples at a place, or what else it takes to say that two inputs are one, for
+    ``Pipeline.options``.
+    Further keys of ``data`` that it takes stand in ``options``; what was given of them is the fact ``options``.
     """
 
     name: str
@@ -155,7 +159,7 @@ class Task(Protocol):
 
         ``label`` is the answer in a few words whatever the task ("3 RBC, 1 WBC", "4.2"); ``confidence`` (0..1) how sure
         it is, where the task can tell; ``range`` of a number, where it lies in a share ``within`` of all cases.
-        ``decoded`` is the input.
+        ``note``: a sentence on what it rests on. ``decoded`` is the input.
         """
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:

@@ -9,6 +9,7 @@ from typing import Any
 from sartor import registry
 from sartor.catalog.contracts import ModelFamily, Runtime
 from sartor.errors import DeviceError, MissingExtra, RequirementError, Unsupported, nearest
+from sartor.modelfile import check_model
 from sartor.reading.checkpoints import checkpoint_folder
 from sartor.types import Candidate, DataCard, Device, Network, Record, Refusal, Requirement
 
@@ -138,8 +139,14 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
             yield family, network, Refusal("MISSING_EXTRA", str(missing))
     if requirement.model:
         folder = checkpoint_folder(requirement.model)
+        if folder.suffix == ".onnx" and folder.is_file():
+            check_model(folder)  # before any runtime sees it
         for name, adapter in _adapters(requirement).items():
-            variant = adapter.checkpoint_variant(folder, sizes)
+            try:
+                variant = adapter.checkpoint_variant(folder, sizes)
+            except Unsupported as refusal:  # a file where it takes folders, or the other way round
+                yield adapter, Network(name, "", {}, tuple(sizes[0]), outputs), Refusal(refusal.code, refusal.detail)
+                continue
             size, options = tuple(variant.input_size), dict(variant.options)
             yield adapter, Network(name, variant.name, options, size, outputs, variant.encoding or usual), None
 
