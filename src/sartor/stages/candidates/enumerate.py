@@ -100,6 +100,8 @@ def _engines(requirement: Requirement, device: Device) -> list[tuple[Runtime, Ma
                 )
             continue
         engines.append((runtime, runtime.precisions(device)))
+    if not engines and device.basis == "quoted":
+        raise DeviceError(f"no runtime of the catalogue runs models on {device.name}")
     if not engines:
         raise DeviceError(f'no runtime is on {device.name}. Run: pip install "sartor[openvino]"')
     return engines
