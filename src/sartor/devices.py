@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections.abc import Iterable
 
 from sartor import registry
 from sartor.codec import from_plain
@@ -23,7 +25,33 @@ def device_of(address: str, workspace: Workspace, tell: Tell = silent) -> Device
     for kind in registry.every("devices"):
         if kind.accepts(address):
             return _this_machine(workspace, tell) if address == "local" else kind.profile(address)
-    raise DeviceError(f'target.device {address!r} is neither "local" nor the path of a profile (sartor device probe)')
+    raise DeviceError(f"target.device {address!r} is no device. {hint(address)}")
+
+
+def named() -> tuple[str, ...]:
+    """Every device that is known by its name: ``local``, and the datasheets."""
+    kinds = registry.every("devices")
+    return ("local", *sorted({name for kind in kinds if hasattr(kind, "names") for name in kind.names()}))
+
+
+def hint(written: str) -> str:
+    """What would be right where a device was not understood; the nearest names first."""
+    near = nearest_names(written, named())
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return "It is local, a name that sartor device list shows, or the path of a profile (sartor device probe)"
+
+
+def nearest_names(written: str, names: Iterable[str], most: int = 3) -> list[str]:
+    """Names spelled alike, or else those that hold what was written; the nearest first.
+
+    Example:
+        >>> nearest_names("raspbery-pi-5", ["l4", "raspberry-pi-4", "raspberry-pi-5"])
+        ['raspberry-pi-5', 'raspberry-pi-4']
+    """
+    word, known = written.strip().lower().replace(" ", "-").replace("_", "-"), list(names)
+    alike = difflib.get_close_matches(word, known, n=most, cutoff=0.7)
+    return alike or [name for name in known if len(word) > 1 and word in name][:most]
 
 
 def _this_machine(workspace: Workspace, tell: Tell) -> Device:

@@ -29,7 +29,11 @@ NAMES = {
 @pytest.fixture
 def fruit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The catalogue holds fruit."""
-    plugins = {"tasks": FRUIT, "compressors": SimpleNamespace(precision="int4")}
+    plugins = {
+        "tasks": FRUIT,
+        "compressors": SimpleNamespace(precision="int4"),
+        "devices": SimpleNamespace(names=lambda: ("apple-cart",)),
+    }
     monkeypatch.setattr(registry, "names", lambda kind: NAMES[kind])
     monkeypatch.setattr(registry, "get", lambda kind, name: plugins[kind])
 

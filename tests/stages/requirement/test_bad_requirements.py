@@ -47,6 +47,8 @@ BAD = [
     ("threads: 2", "threads: 1.5", 3, ["target.threads is 1.5", "a whole number"]),
     ("threads:", "treads:", 3, ["target.treads is not a key of target", "Did you mean threads?"]),
     ("device: local", "device: loacl", 3, ['target.device is "loacl"', "Did you mean local?"]),
+    ("device: local", "device: aple-cart", 3, ["which is no device", "Did you mean apple-cart?"]),
+    ("device: local", "device: xyzzy", 3, ["which is no device", "sartor device list"]),
     ("device: local", "device: devise.json", 3, ["does not exist", "Did you mean device.json?"]),
     ("{min: 0.9}", "{min: 90}", 5, ["limits.accuracy.min is 90", "at most 1", "Did you mean 0.90?"]),
     ("{min: 0.9}", "{min: 0}", 5, ["limits.accuracy.min is 0", "above 0"]),

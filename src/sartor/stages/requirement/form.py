@@ -59,8 +59,10 @@ class DataForm(_Form):
 class TargetForm(_Form):
     """Where and how the model must run."""
 
-    device: Annotated[str, Field(min_length=1), Must("local, or the path of a device profile", "local")] = "local"
-    """This machine (local), or the profile another machine wrote with "sartor device probe"."""
+    device: Annotated[
+        str, Field(min_length=1), Must("local, the name of a device, or the path of a device profile", "local")
+    ] = "local"
+    """This machine (local), a name of "sartor device list", or a profile that "sartor device probe" wrote elsewhere."""
     threads: Annotated[int, Field(ge=1, le=4096), Must("a whole number from 1 to 4096", "2")] = Field(
         default_factory=available_cores
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from sartor import registry
+from sartor import devices
 from sartor.errors import nearest
 from sartor.stages.requirement.problems import KeyPath, Problems, dotted, shown
 
@@ -42,16 +42,11 @@ def read_path(path: KeyPath, written: str, folder: Path, problems: Problems, *, 
 
 
 def read_device(path: KeyPath, written: str, folder: Path, problems: Problems, *, must_exist: bool = True) -> str:
-    """The address of a device: ``local`` and what else a kind of device knows as is, a profile as absolute path."""
-    if problems.known(path):
+    """The address of a device: a name that is known and an address with ``://`` as is, a profile as absolute path."""
+    if problems.known(path) or "://" in written or written in devices.named():
         return written
-    kinds = registry.names("devices")
-    if written == "local" or "://" in written or written in kinds:
-        return written
-    looks_like_path = "/" in written or "." in written
-    near = nearest(written.lower(), ["local", *kinds])
-    if not looks_like_path and near and not (folder / written).exists():
-        problems.add(path, f'{dotted(path)} is {shown(written)}; it must be "local" or a profile. Did you mean {near}?')
+    if "/" not in written and "." not in written and not (folder / written).exists():
+        problems.add(path, f"{dotted(path)} is {shown(written)}, which is no device. {devices.hint(written)}")
         return written
     return read_path(path, written, folder, problems, must_exist=must_exist)
 
