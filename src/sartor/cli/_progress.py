@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -24,6 +24,7 @@ from sartor.types import DataCard, Device, Record, Requirement
 
 WIDTH = 14
 BAR = 24
+TOLD, NAMED = 8, 3  # kinds of problems in the data, and examples of each
 PHASES = {"estimate": "estimated", "probe": "measured", "train": "trained", "select": "trained", "confirm": "confirmed"}
 
 
@@ -71,9 +72,13 @@ class Progress(Silence):
         named = sorted(card.splits.items(), key=lambda item: ("train", "validation", "test").index(item[0]))
         splits = " / ".join(say(f"{split.samples:,} {name}") for name, split in named)
         total = sum(split.samples for split in card.splits.values())
-        found = say(", ").join(f"{p.count:,} {say(p.code.lower().replace('_', ' '))}" for p in card.problems)
         classes = f", {len(card.labels)} classes" if card.labels else ""
-        self._line("Data", f"{total:,} samples{classes}: {splits}; {found or 'no problems found'}")
+        self._line("Data", f"{total:,} samples{classes}: {splits}" + ("" if card.problems else "; no problems found"))
+        for problem in card.problems[:TOLD]:
+            named = ", ".join(problem.examples[:NAMED]) + (" …" if len(problem.examples) > NAMED else "")
+            self._line("", f"{say(problem.sentence)}{f' ({named})' if named else ''}")
+        if len(card.problems) > TOLD:
+            self._line("", say(f"{len(card.problems) - TOLD} more kinds of problems (sartor data inspect)"))
 
     def device(self, device: Device) -> None:
         rates = ", ".join(f"{name} {c.operations_per_s / 1e12:.2f}" for name, c in device.ceilings.items())
@@ -91,7 +96,8 @@ class Progress(Silence):
         self._line(
             "Candidates",
             say(f"{len(records)} = {len(baselines)} baselines + {others} networks in {len(ways)} ways")
-            + f" ({', '.join(ways)})",
+            + f" ({', '.join(ways)})"
+            + "".join(say("; ") + say(f"{model} in {names} alone") for model, names in _in_few_ways(records).items()),
         )
 
     def doing(self, action: Action) -> None:
@@ -133,8 +139,9 @@ class Progress(Silence):
                 for r in findings.records()
             )
             total = sum(codes.values())
+            pointless = f", {codes['NO_PRODUCTS']} gain nothing from fewer bits" if codes["NO_PRODUCTS"] else ""
             self._summary = (
-                f"{ruled_out} of {total} cannot fit"
+                f"{ruled_out} of {total} cannot fit{pointless}"
                 if action.purpose == "estimate"
                 else f"{measured} untrained, on the target; {ruled_out} of {total} candidates cannot fit"
             )
@@ -167,3 +174,15 @@ class Progress(Silence):
     def _erase(self) -> None:
         if self._live:
             print("\r\x1b[2K", end="", flush=True)
+
+
+def _in_few_ways(records: Sequence[Record]) -> dict[str, str]:
+    """Families whose graphs not every runtime has the operators for, with the ways that are left, in words."""
+    ways = defaultdict(set)
+    for record in records:
+        ways[record.candidate.network.model].add(f"{record.candidate.precision} {record.candidate.runtime}")
+    return {
+        model: ", ".join(sorted(found))
+        for model, found in ways.items()
+        if getattr(registry.get("models", model), "domains", None)
+    }

@@ -32,7 +32,7 @@ def _group() -> None:
 @app.command()
 def inspect(
     what: Annotated[str, typer.Argument(help="A requirement, or data itself: folder, table, archive, hub:owner/name.")],
-    task: Annotated[str, typer.Option(help="What the data is for; guessed for class folders of pictures.")] = "",
+    task: Annotated[str, typer.Option(help="What the data is for; seen from the data where it can be.")] = "",
     workspace: Annotated[Path | None, typer.Option(help="Keep the prepared data here; a run reuses it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
@@ -148,7 +148,7 @@ def _bars(card: DataCard) -> list[str]:
 def _problem_lines(card: DataCard) -> list[str]:
     if not card.problems:
         return [labelled("Problems", "none found")]
-    lines = [labelled("Problems", f"{len(card.problems)} kinds")]
+    lines = [labelled("Problems", f"{len(card.problems)} kind{'s' if len(card.problems) > 1 else ''}")]
     for problem in card.problems:
         where = f"{say(problem.split)}{say(': ')}" if problem.split else ""
         lines.append(f"  {problem.code:<18} {where}{say(problem.sentence)}")

@@ -65,8 +65,11 @@ def command(
     values = Draft(task, data, test, name, device, threads, _limits(said), time, effort, seed)
     if not yes and sys.stdin.isatty():
         values = _ask(values, output)
+    guessed = not values.task
     values = _with_task(values)
     text = write(values, output)
+    if guessed:
+        typer.echo(say(f"The task is {values.task}, as the data looks; --task names another.") + "\n")
     typer.echo(f"{text}\n{say(f'Written to {output}')}\n{say('Next')}  sartor run {output}")
 
 
@@ -120,8 +123,7 @@ def _with_task(values: Draft) -> Draft:
 
     tasks = registry.names("tasks")
     if not values.task and values.data:
-        with suppress(SartorError):
-            values = replace(values, task=task_of(values.data))
+        values = replace(values, task=task_of(values.data))
     missing = [f"--{flag}" for flag in ("task", "data") if not getattr(values, flag)]
     if missing:
         there_are = f" Tasks: {', '.join(tasks)}." if "--task" in missing else ""
@@ -146,13 +148,18 @@ def _beside(path: str, folder: Path) -> str:
 def _ask(values: Draft, output: Path) -> Draft:
     """Ask for what was not said; each answer is checked at once, and an empty one means no limit."""
     from sartor import registry
+    from sartor.cli._task_of_data import task_of
     from sartor.language import say
     from sartor.stages.requirement import measurables
 
     tasks = registry.names("tasks")
     typer.echo(say("An empty answer takes what stands in brackets, or sets no limit.") + "\n")
     if not values.task:
-        values = replace(values, task=typer.prompt(f"{say('Task')} ({', '.join(tasks)})", default=USUAL_TASK))
+        usual = USUAL_TASK
+        if values.data:
+            with suppress(SartorError):
+                usual = task_of(values.data)
+        values = replace(values, task=typer.prompt(f"{say('Task')} ({', '.join(tasks)})", default=usual))
     values = _with_task(replace(values, data=values.data or "?"))
     while values.data in ("", "?") or not _sound(values, output):
         question = say("Samples to learn from (folder, CSV, Parquet, hub:owner/name)")

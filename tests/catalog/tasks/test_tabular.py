@@ -242,7 +242,7 @@ def test_what_is_wrong_with_columns_is_told():
         *("CONSTANT_COLUMN", "EMPTY_COLUMN", "NAME_COLUMN", "TEXT_COLUMN", "TELLS_THE_TRUTH"),
         *("MANY_MISSING", "NUMBERS_AS_TEXT", "MIXED_COLUMN"),
     }
-    assert found["TELLS_THE_TRUTH"].examples == ("leak: 1.0000", "leaky: 1.0000")
+    assert found["TELLS_THE_TRUTH"].examples == ("leak: AUC 1.0000", "leaky: agreement 1.0000")
     assert found["MANY_MISSING"].examples == ("few: 80%",)
     assert facts["columns"]["fine"] == "number"
     assert facts["columns"]["comment"] == "left out: free text"

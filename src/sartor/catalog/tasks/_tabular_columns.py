@@ -52,7 +52,7 @@ ID_WORDS = frozenset(
 )
 
 USED = ("number", "flag", "category", "code", "date")
-LEFT_OUT = {"text": "free text", "name": "different in nearly every row", "empty": "no values", "constant": "one value"}
+LEFT_OUT = {"text": "free text", "name": "too many different values", "empty": "no values", "constant": "one value"}
 """Kinds of columns that are not used, and why."""
 
 

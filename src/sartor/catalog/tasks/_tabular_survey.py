@@ -67,9 +67,7 @@ def _left_out(kinds: Mapping[str, str]) -> list[DataProblem]:
     return [
         *_problem("CONSTANT_COLUMN", named("constant"), "left out: the same value in every row seen"),
         *_problem("EMPTY_COLUMN", named("empty"), "left out: no value in any row seen"),
-        *_problem(
-            "NAME_COLUMN", named("name"), "left out: different in nearly every row, as names and row numbers are"
-        ),
+        *_problem("NAME_COLUMN", named("name"), "left out: too many different values, as names and row numbers have"),
         *_problem("TEXT_COLUMN", named("text"), "left out: free text, which this task does not read"),
     ]
 
@@ -112,13 +110,13 @@ def _leaks(
     for name, kind in kinds.items():
         if kind in ("number", "flag", "code"):
             values = np.array([np.nan if (number := number_of(cell)) is None else number for cell in cells[name]])
-            strength = _strength(values, truths, classes)
+            strength, of = _strength(values, truths, classes), "AUC" if classes else "correlation"
         elif kind == "category":
-            strength = _agreement(cells[name], truths, classes)
+            strength, of = _agreement(cells[name], truths, classes), "agreement"
         else:
             continue
         if strength > LEAK:
-            found.append(f"{name}: {strength:.4f}")
+            found.append(f"{name}: {of} {strength:.4f}")
     return _problem(
         "TELLS_THE_TRUTH",
         found,
