@@ -22,7 +22,7 @@ METRICS = (
 """Of class probabilities; the first is the primary one. AUC is the mean over one-against-rest pairs."""
 
 
-def label_answer(output: Array, pipeline: Pipeline) -> dict[str, Any]:
+def label_answer(output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
     """The best label with its probability, and the best few (``top_k`` in the pipeline's options, 5)."""
     import numpy as np
 
