@@ -107,7 +107,7 @@ def _family(
 
     def size(record: Record) -> int:
         cost = findings.cost_of(record.candidate.network.id)
-        return cost.operations if cost else 0
+        return cost.work if cost else 0
 
     largest = max(open_ones, key=lambda r: (size(r), r.candidate.id), default=None)
     latencies = [

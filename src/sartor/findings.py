@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sartor import registry
 from sartor.catalog.contracts import Action, Outcome
 from sartor.codec import from_plain
 from sartor.evidence import Evidence
@@ -23,7 +24,7 @@ from sartor.jobs import (
     TrainResult,
 )
 from sartor.metrics import COST_METRICS, Metric
-from sartor.stages.decide import decide
+from sartor.stages.decide import CODES, decide
 from sartor.stages.predict import calibrate, estimate
 from sartor.types import (
     Artifact,
@@ -139,6 +140,7 @@ class Findings:
         match outcome.result:
             case DescribeResult(costs=costs):
                 self._costs.update({cost.network: cost for cost in costs})
+                self._refuse_fewer_bits({cost.network for cost in costs if not cost.multiplies})
             case ArtifactResult(artifact=artifact):
                 self._files[artifact.sha256] = artifact
             case MeasureResult():
@@ -153,6 +155,16 @@ class Findings:
                 self._compared[action.subject] = tuple(
                     m for m in (*self._compared.get(action.subject, ()), outcome.result.measurement)
                 )
+
+    def _refuse_fewer_bits(self, networks: set[str]) -> None:
+        """What multiplies nothing (look-ups, trees) gains nothing from int8 or bf16, where fp32 is tried as well."""
+        tried = set(self._seeds)
+        for name, seed in self._seeds.items():
+            candidate = seed.candidate
+            compressor = registry.get("compressors", candidate.compressor)
+            beside = f"{candidate.network.id}/fp32/{candidate.runtime}" in tried and candidate.precision != "fp32"
+            if candidate.network.id in networks and (beside or getattr(compressor, "needs_products", False)):
+                self._refusals[name].append(Refusal("NO_PRODUCTS", CODES["NO_PRODUCTS"]))
 
     def _learn_measure(self, action: Action, result: MeasureResult) -> None:
         job: MeasureJob = action.job

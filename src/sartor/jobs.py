@@ -55,6 +55,7 @@ class NetworkCost:
         activation_bytes: fp32 bytes written by all layers of one forward pass.
         layers: number of convolutions and matrix products.
         looked_up: those of the parameters that lie in tables of which a call reads a few rows.
+        rows: numbers that one call reads from such tables.
     """
 
     network: str
@@ -63,6 +64,18 @@ class NetworkCost:
     activation_bytes: int
     layers: int
     looked_up: int = 0
+    rows: int = 0
+
+    @property
+    def work(self) -> int:
+        """Arithmetic, and numbers read from tables and written: what orders networks by size, look-ups among them."""
+        return self.operations + self.rows + self.activation_bytes // 4
+
+    @property
+    def multiplies(self) -> bool:
+        """False where products are next to nothing of its work and of its weights: fewer bits would gain nothing."""
+        whole = self.parameters - self.looked_up
+        return self.layers > 0 and (self.operations > 0.05 * self.work or whole > 0.05 * self.parameters)
 
 
 @dataclass(frozen=True)
@@ -133,18 +146,26 @@ class ThroughputJob:
 
     Args:
         seconds: how long to try, at most about.
+        attempt: how often it was tried before, on a machine too busy to tell.
     """
 
     train: TrainJob
     seconds: float = 3.0
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
 class ThroughputResult:
-    """Training samples per second, and samples per second when validation is scored."""
+    """Training samples per second, and samples per second when validation is scored.
+
+    ``foreign_load`` is the share of the processor cores that others took meanwhile; with ``noisy`` it was too large for
+    the rate to rule anything out.
+    """
 
     samples_per_s: float
     evaluated_per_s: float
+    foreign_load: float = 0.0
+    noisy: bool = False
 
 
 @dataclass(frozen=True)

@@ -233,8 +233,9 @@ class ModelFamily(Protocol):
     ``furnish(module, learnt)`` gives a new module, before it is trained, what preparing has learnt (features of items);
     ``to_onnx(shipped, example)`` returns the ModelProto of a wrapped module where torch's exporter is not the best way
     (input ``input``, output ``output``, batch fixed by ``example`` (batch, …)); its answers are compared with torch's.
-    And two attributes: ``most_epochs``, beyond which training gains nothing (a fine-tuning needs few), and
-    ``autocast``, False for what must be trained in fp32.
+    And three attributes: ``most_epochs``, beyond which training gains nothing (a fine-tuning needs few), ``autocast``,
+    False for what must be trained in fp32, and ``domains``, the ONNX operator domains its graphs use beyond the
+    standard one (``ai.onnx.ml``): runtimes that lack one are not tried.
     """
 
     name: str
@@ -257,7 +258,11 @@ class ModelFamily(Protocol):
 
 
 class Compressor(Protocol):
-    """Makes an artifact smaller or faster; the measurement decides whether it paid."""
+    """Makes an artifact smaller or faster; the measurement decides whether it paid.
+
+    One that acts on convolutions and matrix products alone says so by an attribute ``needs_products = True``: networks
+    without any are not given to it.
+    """
 
     name: str
     accepts: frozenset[str]  # artifact formats
@@ -286,7 +291,8 @@ class Session(Protocol):
 class Runtime(Protocol):
     """Runs artifacts. ``precisions`` says which it can truly run on a device, for which compressor.
 
-    ``reference`` runtimes are measured for comparison and never shipped.
+    ``reference`` runtimes are measured for comparison and never shipped. An attribute ``domains`` names the ONNX operator
+    domains it runs beyond the standard one.
     """
 
     name: str

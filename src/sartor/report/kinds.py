@@ -32,6 +32,7 @@ _KIND_OF: Mapping[str, str] = {
     "FLOOR_UNREACHABLE": "stopped",
     "NOT_TRIED": "stopped",
     "NOT_DEPLOYED": "stopped",
+    "NO_PRODUCTS": "stopped",
     "DIVERGED": "stopped",
     "EFFORT": "stopped",
     "TOO_LONG_TO_TRAIN": "stopped",

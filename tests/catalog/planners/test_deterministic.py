@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -154,3 +156,49 @@ def test_augmentation_is_tried_against_none_and_kept_unless_clearly_worse():
     assert len(plain) == 1  # the pretend world scores both alike, so the long trainings stay augmented
     assert all(job.recipe.epochs >= plain[0].recipe.epochs for job in jobs if job.recipe.augment and job.floor)
     assert any(job.recipe.augment == ("auto",) and job.floor for job in jobs)
+
+
+class LookingUp(World):
+    """Everything but resnet9 multiplies nothing."""
+
+    def _describe(self, job, dice):
+        result, seconds = super()._describe(job, dice)
+        without = [replace(c, layers=0) if not c.network.startswith("resnet9") else c for c in result.costs]
+        return replace(result, costs=tuple(without)), seconds
+
+
+def test_what_multiplies_nothing_is_tried_in_fp32_alone():
+    known = findings(EASY)
+    actions = play(known, LookingUp())
+    measured = {a.subject for a in of(actions, "measure", trained=False)}
+    assert {name.split("/")[1] for name in measured if name.startswith(("mobile", "linear"))} == {"fp32", "bf16"}
+    assert {name.split("/")[1] for name in measured if name.startswith("resnet9")} == {"fp32", "bf16", "int8"}
+    assert {a.subject for a in of(actions, "compress")} <= {f"resnet9-{size}" for size in "xs s m l".split()}
+    fates = {fate.candidate: fate.code for fate in known.decision().fates}
+    assert fates["mobile-s/int8/onnxruntime"] == "NO_PRODUCTS"
+
+
+class Busy(World):
+    """Others slow the first probes of a training rate down, hundredfold."""
+
+    def __init__(self, busy_attempts):
+        super().__init__()
+        self.busy_attempts = busy_attempts
+
+    def _throughput(self, job, dice):
+        result, seconds = super()._throughput(job, dice)
+        if job.attempt >= self.busy_attempts:
+            return result, seconds
+        return replace(result, samples_per_s=result.samples_per_s / 100, foreign_load=0.6, noisy=True), seconds
+
+
+def test_a_rate_measured_on_a_busy_machine_is_measured_again_before_it_rules_anything_out():
+    calm, busy, never = findings(EASY), findings(EASY), findings(EASY)
+    wanted = {a.job.network.id for a in of(play(calm, World()), "train")}
+    assert {a.job.network.id for a in of(play(busy, Busy(1)), "train")} == wanted
+    assert busy.decision().status == "met"
+    actions = play(never, Busy(99))
+    codes = {fate.code for fate in never.decision().fates}
+    assert "TOO_LONG_TO_TRAIN" not in codes
+    assert "NOT_TRIED" in codes
+    assert max(a.job.attempt for a in of(actions, "throughput")) == 2

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sartor.cpu_load import CpuTimes, load_between, read_cpu_times
 from sartor.intervals import percentile, percentile_ranks
 from sartor.jobs import MeasureJob
-from sartor.stages.measure.cpu_load import CpuTimes, load_between, read_cpu_times
 from sartor.stages.measure.summary import Observation, calls_to_bound, measurements_of, parts_of, read_observation
 from sartor.stages.measure.windows import Timings
 from sartor.types import Pipeline

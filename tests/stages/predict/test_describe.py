@@ -49,7 +49,28 @@ def test_a_table_of_which_rows_are_taken_is_not_read_whole(built):
 
     cost = built(Words)
     assert cost.looked_up == 100 * 8  # the tied table takes part in a product as well
+    assert cost.rows == 2 * 5 * 8
     assert cost.parameters == 150 * 8 + 2 * 8 + 2
+
+
+def test_what_only_looks_up_is_sized_by_what_it_touches_and_needs_all_its_bits(built):
+    def bag(words):
+        class Bag(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.table = nn.EmbeddingBag(1000, 16, mode="sum")
+
+            def forward(self, pixels):
+                return self.table(pixels.flatten(1)[:, :words].long())
+
+        return Bag
+
+    few, many = built(bag(10)), built(bag(200))
+    assert few.operations == many.operations == 0
+    assert (few.rows, many.rows) == (160, 3200)
+    assert few.work < many.work
+    assert not many.multiplies
+    assert built(lambda: nn.Conv2d(3, 4, 1)).multiplies
 
 
 def test_a_depthwise_convolution(built):

@@ -114,10 +114,13 @@ def test_data_that_is_not_there(digits, tmp_path):
 
 @pytest.mark.parametrize("family", ["resnet9", "nearest-neighbours"])
 def test_throughput_is_probed_without_training(digits, family):
+    from sartor.stages.train._machine import NOISY_LOAD
+
     job = ThroughputJob(digits.job(family, 1), seconds=0.2)
     result = probe_throughput(job, digits.workspace)
     assert result.samples_per_s > 0
     assert result.evaluated_per_s > 0
+    assert result.noisy == (result.foreign_load > NOISY_LOAD)
 
 
 def test_stages_train_loads_no_torch_until_it_trains():

@@ -90,6 +90,7 @@ class Int8Static:
     accepts = frozenset({"onnx"})
     produces = "onnx"
     precision = "int8"
+    needs_products = True
     extra = ""
     provenance = Provenance(
         source="https://github.com/microsoft/onnxruntime", licence="MIT", paper="https://arxiv.org/abs/1712.05877"

@@ -44,6 +44,7 @@ class GradientBoosting:
     provenance = Provenance("lightgbm-org/LightGBM", "MIT", "NeurIPS 2017, Ke et al.")
     fitting = "closed-form"
     baseline = False
+    domains = frozenset({"ai.onnx.ml"})
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """By rounds and leaves; with many classes fewer rounds, as each needs a tree of its own."""

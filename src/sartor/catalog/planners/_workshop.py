@@ -169,8 +169,9 @@ class Workshop:
         return next(r for r in self.now.records() if r.candidate.id == candidate)
 
     def size(self, network: Network) -> float:
+        """What a call works, by which networks are ordered; of those that work alike the larger counts more."""
         cost = self.now.cost_of(network.id)
-        return float(cost.operations) if cost else 0.0
+        return cost.work + cost.parameters / 1000 if cost else 0.0
 
 
 def value_of(record: Record, metric: str) -> float:

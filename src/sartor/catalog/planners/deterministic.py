@@ -179,14 +179,17 @@ class _Course:
         for network in largest_first((n, self.shop.size(n)) for n in fitting):
             if len(bracket) == max(self.effort.bracket, families):  # every family has its turn
                 break
-            rate = yield from self.trainer.rate(network)
+            long = max(0.0, self.trainer.training_time() * (1 - FIRST_RUNG_SHARE) / survivors - START_S)
+            fewest = self.trainer.fewest(network)
+            rate = yield from self.trainer.rate(network, fewest * self.samples / max(long, START_S))
             if rate is None:
                 continue
-            long = self.trainer.training_time() * (1 - FIRST_RUNG_SHARE) / survivors
-            epochs = max(0.0, long - START_S) * rate / self.samples
-            if epochs < self.trainer.fewest(network):
-                least = f"{self.trainer.fewest(network):g} is the least"
-                why = f"it would see the data {epochs:.1f} times within the budget; {least}"
+            epochs = long * rate / self.samples
+            if epochs < fewest and self.trainer.is_unsure(network):
+                self.now.stop(network.id, "NOT_TRIED", "the machine was too busy to tell how fast it trains")
+                continue
+            if epochs < fewest:
+                why = f"it would see the data {epochs:.1f} times within the budget; {fewest:g} is the least"
                 self.now.stop(network.id, "TOO_LONG_TO_TRAIN", why)
                 continue
             rates[network.id] = rate
@@ -218,6 +221,8 @@ class _Course:
             weights = yield from self.trainer.train(network, epochs, floor=0.0, short=True)
             if weights:
                 scores[network.id] = self.trainer.score(network, weights)
+                # both are bounds from below: a probe may meet a busy second, a training stops to be judged
+                rates[network.id] = max(rates[network.id], self.now.trained(network.id)[-1][1].samples_per_s)
         long = self.trainer.training_time() / survivors
 
         def promise(network: Network) -> tuple[float, float, str]:
@@ -256,7 +261,7 @@ class _Course:
         fastest = min(latency for latency, _ in probed)
         near = {network.id: network for latency, network in probed if latency <= 2 * fastest}
         for network in sorted(near.values(), key=lambda n: (-self.shop.size(n), n.id)):
-            rate = yield from self.trainer.rate(network)
+            rate = yield from self.trainer.rate(network, self.samples / time)
             if rate is not None and rate * time / self.samples >= 1:
                 weights = yield from self.trainer.train(network, self.trainer.epochs(network, rate, time), floor=0.0)
                 if weights:

@@ -29,7 +29,7 @@ def candidates(requirement: Requirement, card: DataCard, device: Device) -> tupl
     engines = _engines(requirement, device)
     records = []
     for family, network, refusal in _networks(requirement, card):
-        ways = list(_ways(requirement, network, engines, baseline=family.baseline))
+        ways = list(_ways(requirement, network, _running(family, engines), baseline=family.baseline))
         for candidate, parent in ways[:1] if refusal else ways:  # one record is enough to say why not
             refusals = (refusal,) if refusal else ()
             records.append(Record(candidate, parent=parent, refusals=refusals, notes={"baseline": family.baseline}))
@@ -41,6 +41,14 @@ def candidates(requirement: Requirement, card: DataCard, device: Device) -> tupl
             "widen search in the requirement"
         )
     return tuple(records)
+
+
+def _running(
+    family: ModelFamily, engines: Sequence[tuple[Runtime, Mapping[str, str]]]
+) -> list[tuple[Runtime, Mapping[str, str]]]:
+    """The engines that have the operators of a family's graphs; all of them where none has, to say so by a refusal."""
+    wanted: frozenset[str] = getattr(family, "domains", frozenset())
+    return [pair for pair in engines if wanted <= getattr(pair[0], "domains", frozenset())] or list(engines)
 
 
 def _missing_parents(records: Sequence[Record]) -> list[Record]:

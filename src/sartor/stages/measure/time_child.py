@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from sartor.cpu_load import autogroups, load_between, read_cpu_times
 from sartor.pipeline import Predictor
 from sartor.stages.measure.child import Say, answer, peak_memory_bytes
-from sartor.stages.measure.cpu_load import autogroups, load_between, read_cpu_times
 from sartor.stages.measure.pace import pace_ns
 from sartor.stages.measure.windows import Timings, run_windows, spread, warm_up
 

@@ -20,6 +20,7 @@ PAIRS_FOR_ALL_FEATURES = 8
 LEAST_SPREAD, LARGEST_SPREAD = 1.3, 50.0
 WIDENING = 1.5  # of the worst leave-one-out residual (a logarithm): few pairs show too small a worst case
 LATENCY = "latency_p50_ms"
+FP32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Fit:
     """Median latency in ms as a sum of non-negative shares of a network's static cost.
 
     Args:
-        weights: ms per operation, activation byte, parameter, layer, and per call.
+        weights: ms per operation, byte written or looked up, parameter read whole, layer, and per call.
         spread: factor by which the truth may lie above or below.
-        smallest, largest: operations of the networks it was fitted to.
+        smallest, largest: work of the networks it was fitted to.
         pairs: how many there were.
     """
 
@@ -45,8 +46,8 @@ class Fit:
 
     def spread_at(self, cost: NetworkCost) -> float:
         """The spread, wider for networks outside the range it was fitted to."""
-        operations = max(cost.operations, 1)
-        beyond = max(operations / max(self.largest, 1), max(self.smallest, 1) / operations, 1.0)
+        work = max(cost.work, 1)
+        beyond = max(work / max(self.largest, 1), max(self.smallest, 1) / work, 1.0)
         return float(min(self.spread * beyond**0.25, LARGEST_SPREAD))
 
 
@@ -63,7 +64,8 @@ class Calibration:
 
 def features(cost: NetworkCost) -> tuple[float, ...]:
     """What latency is a non-negative sum of."""
-    return (float(cost.operations), float(cost.activation_bytes), float(cost.parameters), float(cost.layers), 1.0)
+    moved, read = cost.activation_bytes + FP32_BYTES * cost.rows, cost.parameters - cost.looked_up
+    return (float(cost.operations), float(moved), float(read), float(cost.layers), 1.0)
 
 
 def calibrate(pairs: Iterable[tuple[NetworkCost, Candidate, Measurement]]) -> Calibration:
@@ -84,7 +86,7 @@ def _fit(group: list[tuple[NetworkCost, float]]) -> Fit:
     import numpy as np
 
     # in one order whatever order they were measured in: the last digit of a sum depends on it
-    group = sorted(group, key=lambda pair: (pair[0].operations, pair[0].network, pair[1]))
+    group = sorted(group, key=lambda pair: (pair[0].work, pair[0].network, pair[1]))
     table = np.array([features(cost) for cost, _ in group])
     wanted = np.array([value for _, value in group])
     used = [0, 1, 2, 3, 4] if len(group) >= PAIRS_FOR_ALL_FEATURES else [0, 1, 4]
@@ -95,8 +97,8 @@ def _fit(group: list[tuple[NetworkCost, float]]) -> Fit:
         residuals.append(abs(float(np.log(wanted[left_out] / max(predicted, 1e-9)))))
     spread = min(max(LEAST_SPREAD, float(np.exp(min(WIDENING * max(residuals), 10.0)))), LARGEST_SPREAD)
     weights = _weights(table, wanted, used)
-    operations = table[:, 0]
-    return Fit(tuple(map(float, weights)), spread, float(operations.min()), float(operations.max()), len(group))
+    work = [cost.work for cost, _ in group]
+    return Fit(tuple(map(float, weights)), spread, float(min(work)), float(max(work)), len(group))
 
 
 def _weights(table: Array, wanted: Array, used: list[int]) -> Array:

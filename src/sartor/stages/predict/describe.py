@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor import registry
@@ -80,8 +81,11 @@ def _count(network: Network, task_name: str, device: torch.device) -> NetworkCos
         activation_bytes=counter.activation_bytes,
         layers=counter.layers,
         looked_up=sum(
-            tensor.numel() for tensor in module.parameters() if _storage(tensor) in counter.looked_up - counter.read
+            tensor.numel()
+            for tensor in (*module.parameters(), *module.buffers())
+            if tensor.is_floating_point() and _storage(tensor) in counter.looked_up - counter.read
         ),
+        rows=counter.rows,
     )
 
 
@@ -104,7 +108,8 @@ def counting_mode() -> Any:
 
     Its ``operations`` are 2 × multiply-accumulates of convolutions and matrix products (the formulas are torch's own
     ``flop_registry``), ``layers`` their number, ``activation_bytes`` the fp32 bytes that all operators write.
-    ``looked_up`` names the tables of which rows were taken, ``read`` everything that was read whole.
+    ``looked_up`` names the tables of which rows were taken, ``rows`` counts the numbers taken; ``read`` names what was
+    read whole.
     """
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -114,7 +119,7 @@ def counting_mode() -> Any:
     class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
-            self.operations = self.activation_bytes = self.layers = 0
+            self.operations = self.activation_bytes = self.layers = self.rows = 0
             self.looked_up: set[int] = set()
             self.read: set[int] = set()
 
@@ -126,11 +131,12 @@ def counting_mode() -> Any:
                 self.operations += int(formula(*args, **(kwargs or {}), out_val=out))
             if _writes(func):
                 given = [_storage(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+                written = sum(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
                 if func._overloadpacket.__name__ in _LOOK_UPS:
                     self.looked_up.update(given[:1])
+                    self.rows += _rows_taken(func._overloadpacket.__name__, args, written)
                 else:
                     self.read.update(given)
-                written = sum(leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
                 self.activation_bytes += written * FP32_BYTES
             return out
 
@@ -139,6 +145,11 @@ def counting_mode() -> Any:
 
 _LOOK_UPS = frozenset({"embedding", "_embedding_bag", "_embedding_bag_forward_only", "index_select", "gather", "index"})
 """Operators that take a few rows of their first tensor."""
+
+
+def _rows_taken(operator: str, args: Sequence[Any], written: int) -> int:
+    """Numbers that a look-up reads: as many as it writes, but for a bag, which writes the sum of its rows."""
+    return int(args[1].numel() * args[0].shape[1]) if "bag" in operator else written
 
 
 def _storage(tensor: torch.Tensor) -> int:

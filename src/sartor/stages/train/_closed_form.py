@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from sartor import registry
+from sartor.cpu_load import read_cpu_times
 from sartor.evidence import Workspace
 from sartor.jobs import ThroughputResult, TrainJob, TrainResult
 from sartor.prepared import PreparedData
 from sartor.progress import Tell
 from sartor.stages.train._feed import in_sequence, scaled
-from sartor.stages.train._machine import settle
+from sartor.stages.train._machine import NOISY_LOAD, foreign_load, settle
 from sartor.stages.train._scoring import Scorer
 from sartor.stages.train._weights import built, conditions, keep_weights
 from sartor.types import Epoch
@@ -66,7 +67,9 @@ def fitted(job: TrainJob, data: PreparedData) -> nn.Module:
 def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell) -> ThroughputResult:
     """As fast as fitting truly is, since it is quick; the module that is scored has random content."""
     settle(job.threads)
-    started = time.perf_counter()
+    before, started = read_cpu_times(), time.perf_counter()
     module = fitted(job, data)
     rate = len(data.split("train")) / (time.perf_counter() - started)
-    return ThroughputResult(rate, Scorer(job, data, _CPU, torch.float32, limit=1024).score(module).samples_per_s)
+    load = foreign_load(before)
+    evaluated = Scorer(job, data, _CPU, torch.float32, limit=1024).score(module).samples_per_s
+    return ThroughputResult(rate, evaluated, load, load > NOISY_LOAD)

@@ -17,6 +17,7 @@ from sartor import registry
 from sartor.blocks import revive_dead_filters
 from sartor.catalog.contracts import ModelFamily, Task
 from sartor.codec import from_plain, to_plain
+from sartor.cpu_load import read_cpu_times
 from sartor.errors import Unsupported
 from sartor.evidence import Workspace
 from sartor.jobs import ThroughputResult, TrainJob, TrainResult
@@ -25,7 +26,7 @@ from sartor.progress import Tell
 from sartor.stages.train import _checkpoints
 from sartor.stages.train._average import Average, recalibrate_norms
 from sartor.stages.train._feed import Feed, channels_last, scaled
-from sartor.stages.train._machine import settle, training_device, training_dtype
+from sartor.stages.train._machine import NOISY_LOAD, foreign_load, settle, training_device, training_dtype
 from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
 from sartor.stages.train._scoring import Score, Scorer, casting
 from sartor.stages.train._weights import built, conditions, keep_weights
@@ -255,10 +256,12 @@ def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell) -> Thro
     training = Training(job, data)
     for step in range(_PROBE_WARMUP_STEPS):
         training.take_step(step)
+    before = read_cpu_times()
     started, steps = time.perf_counter(), 0
     while steps < 1 or time.perf_counter() - started < seconds:
         float(training.take_step(_PROBE_WARMUP_STEPS + steps))
         steps += 1
     rate = steps * training.feed.batch_size / (time.perf_counter() - started)
+    load = foreign_load(before)
     scorer = Scorer(job, data, training.device, training.dtype, limit=2 * training.feed.batch_size)
-    return ThroughputResult(rate, scorer.score(training.average.module).samples_per_s)
+    return ThroughputResult(rate, scorer.score(training.average.module).samples_per_s, load, load > NOISY_LOAD)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import torch
+
+from sartor.cpu_load import CpuTimes, load_between, read_cpu_times
+
+NOISY_LOAD = 0.15
+"""Share of the cores taken by others beyond which a rate says little: threads that wait for each other all wait for the
+one that was put aside."""
 
 
 def training_device() -> torch.device:
@@ -23,6 +30,11 @@ def training_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return torch.bfloat16 if {"amx_bf16", "avx512_bf16"} & _cpu_flags() else torch.float32
+
+
+def foreign_load(before: CpuTimes) -> float:
+    """The share of the machine's cores that others have taken since a reading."""
+    return load_between(before, read_cpu_times(), os.cpu_count() or 1).share
 
 
 @cache
