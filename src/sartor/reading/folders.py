@@ -10,6 +10,7 @@ from pathlib import Path
 from sartor.errors import DataError
 from sartor.media.image import SUFFIXES
 from sartor.reading.sample import SPLIT_NAMES, Part, Sample
+from sartor.reading.trees import unreadable, walk
 from sartor.types import DataProblem, Split
 
 
@@ -70,15 +71,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         return list(os.scandir(folder))
     except OSError as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: OSError) -> DataError:
-    return DataError(f"{error.filename}: the folder cannot be read ({error.strerror}); check its permissions")
-
-
-def _raise(error: OSError) -> None:
-    raise _unreadable(error) from error  # os.walk would pass over the folder in silence
+        unreadable(error)
 
 
 def _holds_pictures(folder: Path) -> bool:
@@ -86,23 +79,14 @@ def _holds_pictures(folder: Path) -> bool:
 
 
 def _pictures(folder: Path, ignored: list[str]) -> Iterator[Path]:
-    """Picture files below a folder, sorted; links are followed, but no folder is entered twice (loops end)."""
-    entered: set[tuple[int, int]] = set()
-    for current, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-        status = Path(current).stat()
-        if (status.st_dev, status.st_ino) in entered:
-            folders.clear()
+    """Picture files below a folder, sorted."""
+    for path in walk(folder):
+        if path.name.lower() == "thumbs.db":
             continue
-        entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        for name in sorted(files):
-            path = Path(current, name)
-            if name.startswith(".") or name.lower() == "thumbs.db":
-                continue
-            if path.suffix.lower() not in SUFFIXES or _special(path):
-                ignored.append(str(path))
-            else:
-                yield path
+        if path.suffix.lower() not in SUFFIXES or _special(path):
+            ignored.append(str(path))
+        else:
+            yield path
 
 
 def _special(path: Path) -> bool:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from sartor.errors import DataError, nearest
 from sartor.reading.archives import open_tar
@@ -65,7 +66,8 @@ def open_tree(address: str, split: str) -> Tree:
 
 
 def _folder(path: Path, root: Path, chosen: str) -> Tree:
-    return Tree(str(path), root, tuple(sorted(_walk(root))), lambda name: _read(root / name), True, chosen)
+    names = sorted(found.relative_to(root).as_posix() for found in walk(root) if found.is_file())
+    return Tree(str(path), root, tuple(names), lambda name: _read(root / name), True, chosen)
 
 
 def _read(path: Path) -> bytes:
@@ -75,20 +77,25 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    """Plain files below a folder; links are followed, but no folder is entered twice."""
+def walk(folder: Path) -> Iterator[Path]:
+    """Files below a folder in the order of their names; links are followed, but no folder is entered twice.
+
+    What begins with a dot, and folders that begin with two underscores, are left out.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
     entered: set[tuple[int, int]] = set()
-    for current, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+    for current, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         status = Path(current).stat()
-        if (status.st_dev, status.st_ino) in entered:
+        if (status.st_dev, status.st_ino) in entered:  # loops end
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        for name in files:
-            if not name.startswith(".") and Path(current, name).is_file():
-                yield Path(current, name).relative_to(folder).as_posix()
+        yield from (Path(current, name) for name in sorted(files) if not name.startswith("."))
 
 
-def _raise(error: OSError) -> None:
-    raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}); check its permissions")
+def unreadable(error: OSError) -> NoReturn:
+    """Say that a folder cannot be read; ``os.walk`` would pass over it in silence."""
+    raise DataError(f"{error.filename}: the folder cannot be read ({error.strerror}); check its permissions") from error

@@ -152,39 +152,39 @@ class OnnxEmbedding:
             "tiny": np.array(1e-12, np.float32),
         }
 
-        def node(operator: str, inputs: str, output: str, **attributes: Any) -> Any:
-            return helper.make_node(operator, inputs.split(), [output], **attributes)
+        def node(operator: str, output: str, *inputs: str, **attributes: Any) -> Any:
+            return helper.make_node(operator, inputs, [output], **attributes)
 
         before = [
-            node("Cast", "input", "floats", to=TensorProto.FLOAT),
-            node("Transpose", "floats", "planes", perm=[0, 3, 1, 2]),
-            node("GlobalAveragePool", "planes", "plane_means"),
-            node("Conv", "plane_means mean_of", "mean"),
-            node("Sub", "planes mean", "centred"),
-            node("Mul", "centred centred", "squares"),
-            node("GlobalAveragePool", "squares", "plane_squares"),
-            node("Conv", "plane_squares mean_of", "variance"),
-            node("Sqrt", "variance", "deviation"),
-            node("Max", "deviation least", "contrast"),
-            node("Div", "centred contrast", "standard"),
-            node("Mul", "standard spread", "spread_out"),
-            node("Add", "spread_out middle", "lifted"),
-            node("Max", "lifted zero", "above"),
-            node("Min", "above white", "pixels"),
-            node("Conv", "pixels colours shift", "turned"),
-            node("Transpose", "turned", _onnx_graphs.TAKEN, perm=[0, 2, 3, 1] if ports.channels_last else [0, 1, 2, 3]),
+            node("Cast", "floats", "input", to=TensorProto.FLOAT),
+            node("Transpose", "planes", "floats", perm=[0, 3, 1, 2]),
+            node("GlobalAveragePool", "plane_means", "planes"),
+            node("Conv", "mean", "plane_means", "mean_of"),
+            node("Sub", "centred", "planes", "mean"),
+            node("Mul", "squares", "centred", "centred"),
+            node("GlobalAveragePool", "plane_squares", "squares"),
+            node("Conv", "variance", "plane_squares", "mean_of"),
+            node("Sqrt", "deviation", "variance"),
+            node("Max", "contrast", "deviation", "least"),
+            node("Div", "standard", "centred", "contrast"),
+            node("Mul", "spread_out", "standard", "spread"),
+            node("Add", "lifted", "spread_out", "middle"),
+            node("Max", "above", "lifted", "zero"),
+            node("Min", "pixels", "above", "white"),
+            node("Conv", "turned", "pixels", "colours", "shift"),
+            node("Transpose", _onnx_graphs.TAKEN, "turned", perm=[0, 2, 3, 1] if ports.channels_last else [0, 1, 2, 3]),
         ]
         given = _onnx_graphs.GIVEN
         after = [
-            node("Greater", "deviation zero", "has_face"),
-            node("Cast", "has_face", "shown", to=TensorProto.FLOAT),
-            node("Reshape", "shown flat", "shown_rows"),
-            node("Mul", f"{given} {given}", "own_squares"),
-            node("MatMul", "own_squares ones", "own_sum"),
-            node("Add", "own_sum tiny", "positive"),
-            node("Sqrt", "positive", "length"),
-            node("Mul", f"{given} shown_rows", "kept"),
-            node("Div", "kept length", "output"),
+            node("Greater", "has_face", "deviation", "zero"),
+            node("Cast", "shown", "has_face", to=TensorProto.FLOAT),
+            node("Reshape", "shown_rows", "shown", "flat"),
+            node("Mul", "own_squares", given, given),
+            node("MatMul", "own_sum", "own_squares", "ones"),
+            node("Add", "positive", "own_sum", "tiny"),
+            node("Sqrt", "length", "positive"),
+            node("Mul", "kept", given, "shown_rows"),
+            node("Div", "output", "kept", "length"),
         ]
         model = _onnx_graphs.read_graph(module.graph.numpy().tobytes(), "the given model")
         return _onnx_graphs.joined(model, ports, before, after, constants, example.shape)

@@ -153,9 +153,11 @@ def _lying(faces: Sequence[tuple[Sequence[int], Face]]) -> dict[str, Any]:
 
 def _told(how: Mapping[str, Any], missed: int, options: Mapping[str, Any]) -> Iterable[DataProblem]:
     if options.get("align", ALIGN_WORDS[0]) == "auto":
-        share = f"{how['fill']:.0%}"
-        sentence = f"faces fill {share} of their pictures' sides or lie in different places, so each is found and laid "
-        yield DataProblem("FACES_ALIGNED", "train", 0, f"{sentence}straight first; data.align: none would not")
+        fill = f"{how['fill']:.0%}"
+        sentence = (
+            f"faces fill {fill} of their pictures' sides or lie in different places: each is found and laid straight"
+        )
+        yield DataProblem("FACES_ALIGNED", "train", 0, sentence)
     if missed:
         what = (
             "are compared by their middle part"

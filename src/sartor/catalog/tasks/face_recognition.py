@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
+from sartor.catalog.tasks import _picture_methods
 from sartor.catalog.tasks._faces_gallery import Gallery, name_face, threshold_of, verify
 from sartor.catalog.tasks._faces_scores import METRICS
 from sartor.errors import DataError
@@ -60,6 +61,10 @@ class FaceRecognition:
     metrics = METRICS
     options = OPTIONS
 
+    decode = staticmethod(_picture_methods.decode)
+    noise = staticmethod(_picture_methods.noise)
+    example = staticmethod(_picture_methods.example)
+
     def read(self, source: DataSource) -> list[Part]:
         """Folders per person, tables of paths or bytes with or without face boxes, arrays; people to be tested."""
         from sartor.catalog.tasks._faces_alignment import check_options
@@ -111,11 +116,6 @@ class FaceRecognition:
         each = round(float(pictures.mean()), 2)
         known = {"labels_are": "people", "colour": round(share, 3), "pictures_each": each}
         return {**known, **lying, "problems": problems}
-
-    def decode(self, raw: bytes) -> Array:
-        from sartor.media.image import decode
-
-        return decode(raw)
 
     def encoding(self, card: DataCard) -> str:
         """Whether faces are found and laid straight first, as the survey or ``data.align`` says."""
@@ -217,16 +217,6 @@ class FaceRecognition:
 
         answer = name_face(output, pipeline)
         return Example("", pipeline.labels[int(truth)], answer["label"], answer.get("confidence", 0.0), thumbnail(raw))
-
-    def noise(self, count: int, input_size: Sequence[int], seed: int) -> list[bytes]:
-        from sartor.media.image import noise_pictures
-
-        return noise_pictures(count, input_size, seed)
-
-    def example(self, input_size: Sequence[int], encoding: str = "") -> Array:
-        import numpy as np
-
-        return np.zeros((*input_size, 3), np.uint8)
 
     def target(self, truth: Any, input_size: Sequence[int], labels: Sequence[str]) -> Array:
         import numpy as np

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
+from sartor.catalog.tasks import _picture_methods
 from sartor.catalog.tasks._labels import METRICS, class_loss, label_answer, largest_difference, wrong_label
+from sartor.catalog.tasks._picture_statistics import channel_statistics
 from sartor.reading.sample import Part
 from sartor.registry import register
 from sartor.types import DataCard, DataSource, Example, Explanation, Pipeline
@@ -41,6 +43,16 @@ class ImageClassification:
     advice: Mapping[str, str] = {}
     metrics = METRICS
 
+    alike = staticmethod(_picture_methods.alike)
+    decode = staticmethod(_picture_methods.decode)
+    learn = staticmethod(_picture_methods.learn_nothing)
+    recall = staticmethod(_picture_methods.recall_nothing)
+    prepare = staticmethod(_picture_methods.stretched)
+    noise = staticmethod(_picture_methods.noise)
+    example = staticmethod(_picture_methods.example)
+    statistics = staticmethod(channel_statistics)
+    normalise = staticmethod(_picture_methods.normalise)
+
     def read(self, source: DataSource) -> list[Part]:
         """Folders per class, tables of paths or bytes, archives, data sets of the hub."""
         from sartor.reading.locate import locate
@@ -52,11 +64,6 @@ class ImageClassification:
 
         seen = look(raw)
         return Sighting(seen.content, {"mode": seen.mode, "size": seen.size}, seen.likeness)
-
-    def alike(self, left: Array, right: Array) -> bool:
-        from sartor.media.image import nearly_same
-
-        return nearly_same(left, right)
 
     def survey(
         self, decoded: Iterator[Array], truths: Truths, facts: Mapping[str, Any], seed: int
@@ -70,23 +77,6 @@ class ImageClassification:
         side = max(1, min(SURVEY_SIDE, *facts["sizes"]["median"]))
         pictures = np.stack([resize(picture, (side, side)) for picture in decoded])
         return {"mirror": mirror_evidence(pictures, np.asarray(truths), seed)}
-
-    def decode(self, raw: bytes) -> Array:
-        from sartor.media.image import decode
-
-        return decode(raw)
-
-    def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Array], truths: Truths) -> bytes:
-        """Nothing: a picture is prepared alike whatever the others are."""
-        return b""
-
-    def recall(self, encoding: str, learnt: bytes) -> None:
-        return None
-
-    def prepare(self, decoded: Array, input_size: Sequence[int], learnt: Any = None) -> Array:
-        from sartor.media.image import resize
-
-        return resize(decoded, input_size)
 
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
         return label_answer(output, pipeline)
@@ -117,16 +107,6 @@ class ImageClassification:
         answer = label_answer(output, pipeline)
         return Example("", pipeline.labels[int(truth)], answer["label"], answer["confidence"], thumbnail(raw))
 
-    def noise(self, count: int, input_size: Sequence[int], seed: int) -> list[bytes]:
-        from sartor.media.image import noise_pictures
-
-        return noise_pictures(count, input_size, seed)
-
-    def example(self, input_size: Sequence[int], encoding: str = "") -> Array:
-        import numpy as np
-
-        return np.zeros((*input_size, 3), np.uint8)
-
     def target(self, truth: Any, input_size: Sequence[int], labels: Sequence[str]) -> Array:
         import numpy as np
 
@@ -148,23 +128,6 @@ class ImageClassification:
         from sartor.catalog.tasks._image_tensors import ShippedClassifier
 
         return ShippedClassifier(module, statistics)
-
-    def normalise(self, batch: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
-        from sartor.catalog.tasks._image_tensors import normalise
-
-        return normalise(batch, statistics)
-
-    def statistics(self, prepared: Array) -> Mapping[str, tuple[float, ...]]:
-        """``mean`` and ``std`` per channel on the scale 0..255; a deviation below 1 counts as 1."""
-        import numpy as np
-
-        total, squares, count = np.zeros(3), np.zeros(3), 0
-        for start in range(0, len(prepared), 256):
-            pixels = np.asarray(prepared[start : start + 256]).reshape(-1, 3).astype(np.float64)
-            total, squares, count = total + pixels.sum(0), squares + (pixels**2).sum(0), count + len(pixels)
-        mean = total / max(count, 1)
-        std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 1.0))
-        return {"mean": tuple(float(value) for value in mean), "std": tuple(float(value) for value in std)}
 
     def augmentations(self, card: DataCard) -> tuple[str, ...]:
         """``shift`` always; ``flip`` only where the survey of the data showed that mirroring keeps the class.
