@@ -162,11 +162,9 @@ def _named(feature: Feature, cells: Sequence[Any]) -> tuple[Feature | None, str]
     if len(counts) < 2:
         return None, "left out: one value"
     several = any(len(feature.tokens(cell)) > 1 for cell in cells)
-    if not several:
-        return feature, f"{len(counts):,} names"
-    return feature, f"{len(counts):,} names, several of them in a row" + (
-        f" with {feature.separator} between" if feature.separator else ""
-    )
+    if several and feature.separator:
+        return feature, f"{len(counts):,} names, several of them in a row with {feature.separator} between"
+    return feature, f"{len(counts):,} names, several of them in a row" if several else f"{len(counts):,} names"
 
 
 def _numeric(name: str, numbers: Sequence[float]) -> tuple[Feature | None, str]:

@@ -187,15 +187,19 @@ def remarks(events: Interactions, told: Told) -> list[DataProblem]:
         here = np.flatnonzero(events.split == number)
         cold = here[~warm_items[events.item[here]]]
         featured = np.array([events.items[item] in told.new for item in events.item[cold]], bool)
-        for code, rows, what in (
-            ("NEW_ITEM", cold[featured], "they are recommended by their features alone"),
-            ("COLD_ITEM", cold[~featured], "nobody can be recommended those, and they count as missed"),
-        ):
-            if len(rows):
-                sentence = (
-                    f"{len(rows)} of {len(here)} interactions of {SPLITS[number]} are with items that train lacks"
-                )
-                problems.append(DataProblem(code, SPLITS[number], len(rows), f"{sentence}; {what}", events.says(rows)))
+        here_new, here_cold = cold[featured], cold[~featured]
+        if len(here_new):
+            sentence = (
+                f"{len(here_new)} of {len(here)} interactions of {SPLITS[number]} are with items that train lacks; "
+                "they can be recommended by their features alone"
+            )
+            problems.append(DataProblem("NEW_ITEM", SPLITS[number], len(here_new), sentence, events.says(here_new)))
+        if len(here_cold):
+            sentence = (
+                f"{len(here_cold)} of {len(here)} interactions of {SPLITS[number]} are with items that train lacks; "
+                "nobody can be recommended those, and they count as missed"
+            )
+            problems.append(DataProblem("COLD_ITEM", SPLITS[number], len(here_cold), sentence, events.says(here_cold)))
         strangers = np.unique(events.user[here[~warm_users[events.user[here]]]])
         if len(strangers):
             sentence = f"{len(strangers)} users of {SPLITS[number]} have no history; they are offered what is popular"

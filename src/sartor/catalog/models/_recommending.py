@@ -20,6 +20,7 @@ BLOCK_ROWS = 512  # rows of an item-item matrix that are cut at a time
 MEMORIES = (1.0, 2.0, 5.0, 20.0, 0.0)
 """Half-lives, in items, by which older items of a history may weigh less; 0: all weigh the same."""
 
+_TINY = 1e-12  # what an exporter would leave out of a sum, it keeps as a bound
 JUDGED_USERS, JUDGED_ITEMS = 2000, 2000  # by which half-lives are chosen
 
 
@@ -198,3 +199,16 @@ class NeighbourScores(nn.Module):
             best = torch.topk(matrix[start : start + BLOCK_ROWS], self.near.shape[1], dim=1)
             self.near[start : start + BLOCK_ROWS] = best.indices.to(self.near)
             self.weights[start : start + BLOCK_ROWS] = (best.values / scale).clamp(min=0).to(self.weights)
+
+
+def conjugate_gradients(equations: Callable[[Tensor], Tensor], wanted: Tensor, start: Tensor, steps: int) -> Tensor:
+    """Approximate solutions (n, width) of ``equations(x) = wanted``, one system per row."""
+    x, residual = start, wanted - equations(start)
+    direction, size = residual, residual.square().sum(1, keepdim=True)
+    for _ in range(steps):
+        image = equations(direction)
+        step = size / (direction * image).sum(1, keepdim=True).clamp(min=_TINY)
+        x, residual = x + step * direction, residual - step * image
+        after = residual.square().sum(1, keepdim=True)
+        direction, size = residual + after / size.clamp(min=_TINY) * direction, after
+    return x

@@ -48,7 +48,7 @@ class Als:
         import torch
         from torch import nn
 
-        from sartor.catalog.models._recommending import PRIOR, popularity
+        from sartor.catalog.models._recommending import PRIOR, conjugate_gradients, popularity
 
         width, recent = network.options["width"], network.options["recent"]
 
@@ -78,7 +78,7 @@ class Als:
                     return users @ self.gram + ridge * users + (met * seen).sum(1)
 
                 wanted = (met * weights).sum(1)
-                users = _conjugate_gradients(equations, wanted, torch.zeros_like(wanted), _FOLD_STEPS)
+                users = conjugate_gradients(equations, wanted, torch.zeros_like(wanted), _FOLD_STEPS)
                 return (users @ self.factors.T + self.prior).clamp(min=1e-6).log()
 
         return Factors()
@@ -133,6 +133,8 @@ def _solved(start: Tensor, fixed: Tensor, rows: Tensor, columns: Tensor) -> Tens
     """One half of a sweep: least-squares vectors (n, width) of ``rows``, given those of what they met."""
     import torch
 
+    from sartor.catalog.models._recommending import conjugate_gradients
+
     gram = _UNMET * fixed.T @ fixed
     met = torch.bincount(rows, minlength=len(start)).to(fixed)[:, None]
     ridge = _REGULARISATION * (met + _UNMET * len(fixed))
@@ -147,17 +149,4 @@ def _solved(start: Tensor, fixed: Tensor, rows: Tensor, columns: Tensor) -> Tens
     def equations(x: Tensor) -> Tensor:
         return x @ gram + ridge * x + summed(lambda row, vectors: vectors * (vectors * x[row]).sum(1, keepdim=True))
 
-    return _conjugate_gradients(equations, summed(lambda row, vectors: vectors), start, _STEPS)
-
-
-def _conjugate_gradients(equations: Callable[[Tensor], Tensor], wanted: Tensor, start: Tensor, steps: int) -> Tensor:
-    """Approximate solutions (n, width) of ``equations(x) = wanted``, one system per row."""
-    x, residual = start, wanted - equations(start)
-    direction, size = residual, residual.square().sum(1, keepdim=True)
-    for _ in range(steps):
-        image = equations(direction)
-        step = size / ((direction * image).sum(1, keepdim=True) + 1e-12)
-        x, residual = x + step * direction, residual - step * image
-        after = residual.square().sum(1, keepdim=True)
-        direction, size = residual + after / (size + 1e-12) * direction, after
-    return x
+    return conjugate_gradients(equations, summed(lambda row, vectors: vectors), start, _STEPS)

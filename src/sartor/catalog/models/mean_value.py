@@ -20,7 +20,7 @@ class MeanValue:
     """Answers with the mean of the training data."""
 
     name: str
-    tasks = frozenset({"tabular-regression"})
+    tasks = frozenset({"rating-prediction", "tabular-regression"})
     provenance = Provenance("own", "Apache-2.0", "")
     fitting = "closed-form"
     baseline = True

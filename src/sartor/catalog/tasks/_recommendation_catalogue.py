@@ -66,8 +66,11 @@ def read_request(raw: bytes) -> Request:
     named = None if history is None else [entry if type(entry) is str else _item(entry) for entry in history]
     if history is None and "user" not in found:
         named = []
-    told = {name: part for name in ("ids", "items", "told") if isinstance(part := found.get(name), dict)}
-    return Request(str(user), named, features, **told)
+    request = Request(str(user), named, features)
+    for name in ("ids", "items", "told"):  # samples of train alone
+        if isinstance(part := found.get(name), dict):
+            setattr(request, name, part)
+    return request
 
 
 def again(request: Request, history: Sequence[str]) -> bytes:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sartor.catalog.contracts import Scores
-from sartor.catalog.tasks import _tabular_methods
+from sartor.catalog.tasks import _regression_methods, _tabular_methods
 from sartor.catalog.tasks._regression_scores import METRICS, number_text
 from sartor.catalog.tasks._tabular_rows import decode_row
-from sartor.errors import DataError
 from sartor.reading.sample import Part
 from sartor.registry import register
 from sartor.types import DataSource, Example, Explanation, Pipeline
@@ -51,6 +49,11 @@ class TabularRegression:
     normalise = staticmethod(_tabular_methods.normalise)
     augmentations = staticmethod(_tabular_methods.augmentations)
     augment = staticmethod(_tabular_methods.augment)
+    answer = staticmethod(_regression_methods.answer)
+    margins = staticmethod(_regression_methods.margins)
+    score = staticmethod(_regression_methods.score)
+    wrong = staticmethod(_regression_methods.wrong)
+    difference = staticmethod(_regression_methods.difference)
 
     def read(self, source: DataSource) -> list[Part]:
         """Tables (CSV, TSV, JSONL, Parquet, data sets of the hub): a label column, and all others as input."""
@@ -72,32 +75,6 @@ class TabularRegression:
 
         return learn_columns(decoded, truths, input_size[0], classes=False)
 
-    def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
-        """``label``: the number in words; ``value``: the number itself.
-
-        Where validation showed it, ``low``, ``high`` and, in words, ``range``: where a share ``within`` of cases lies.
-        """
-        from sartor.catalog.tasks._regression_margins import range_of
-
-        value = float(output[0])
-        if not -float("inf") < value < float("inf"):
-            raise DataError("the model's output is not finite for this input, so there is no answer")
-        answer = {"label": number_text(value), "value": value}
-        around = range_of(value, pipeline.options)
-        if around is None:
-            return answer
-        low, high = around
-        words = f"{number_text(low)} … {number_text(high)}"
-        return {**answer, "range": words, "low": low, "high": high, "within": float(pipeline.options["within"])}
-
-    def margins(self, outputs: Array, truths: Truths) -> Mapping[str, Any]:
-        """How far answers are off on validation, by their size."""
-        import numpy as np
-
-        from sartor.catalog.tasks._regression_margins import margins_of
-
-        return margins_of(outputs, np.asarray(truths))
-
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """How far the number falls, or rises, when a column is missing or another."""
         from sartor.catalog.tasks._tabular_rows import explain_columns
@@ -106,27 +83,6 @@ class TabularRegression:
             return float(output[0])
 
         return explain_columns(ask, raw, number, lambda output: number_text(number(output)), confidence=False)
-
-    def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
-        import numpy as np
-
-        from sartor.catalog.tasks._regression_scores import regression_scores
-
-        return regression_scores(outputs, np.asarray(truths), confidence)
-
-    def wrong(self, output: Array, truth: Any) -> Array:
-        """Ten times its size off: an answer that nobody would take for one."""
-        import numpy as np
-
-        return np.full_like(output, float(truth) + 10 * max(abs(float(truth)), 1.0))
-
-    def difference(self, now: Array, then: Array) -> float:
-        """Relative to the larger of both, or to 1 where both are smaller."""
-        import numpy as np
-
-        size = max(1.0, float(np.abs(now).max(initial=0.0)), float(np.abs(then).max(initial=0.0)))
-        difference = float(np.abs(now.astype(np.float64) - then.astype(np.float64)).max(initial=0.0)) / size
-        return difference if difference == difference else float("inf")
 
     def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
         from sartor.catalog.tasks._tabular_rows import row_text

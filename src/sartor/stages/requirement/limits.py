@@ -133,10 +133,19 @@ def _limits_of(
 
 def _unknown_metric(path: KeyPath, name: str, known: Mapping[str, Measurable], task: str) -> str:
     plain = [other for other, measurable in known.items() if measurable.role == "plain"]
-    return (
-        f"{dotted(path)} is not a metric of {task}. {did_you_mean(name.replace('-', '_'), plain, of='There are')} "
-        f"(sartor metrics {task})"
-    )
+    asked = name.replace("-", "_")
+    elsewhere = [other for other in registry.names("tasks") if asked in _quality_names(other)]
+    if elsewhere:
+        return (
+            f"{dotted(path)} is not a metric of {task} but of {', '.join(elsewhere)}, which asks another question. "
+            f"There are: {', '.join(plain)} (sartor metrics {task})"
+        )
+    hint = did_you_mean(asked, plain, of="There are")
+    return f"{dotted(path)} is not a metric of {task}. {hint} (sartor metrics {task})"
+
+
+def _quality_names(task: str) -> set[str]:
+    return {metric.name for metric in registry.get("tasks", task).metrics}
 
 
 def _wrong_part(
