@@ -113,8 +113,7 @@ class Contest:
             return
         task = subject.side.pipeline.task
         stem = f"{task}-{subject.conditions}-{entry.seconds:.0f}s-{asked.blocks}blocks"
-        conditions = {"name": subject.file.requirement.name, "task": task, "network": subject.network.id}
-        conditions |= {"seconds": round(entry.seconds), "test_rows": referee.n}
+        conditions = entry.conditions(referee.n)
         best = max(sides[1:], key=lambda side: referee.value(found[side.name]))
         word, why = verdict([row for row in rows if row.against.startswith(f"{best.name} (")])
         conditions |= {"verdict": f"{word} against {best.name}", **busyness(blocks)}

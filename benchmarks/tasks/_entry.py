@@ -35,6 +35,18 @@ class Entry:
 
     subject: Subject
     seconds: float
+    command: str
+
+    def conditions(self, test_rows: int) -> dict[str, object]:
+        """For every row of a result."""
+        return {
+            "name": self.subject.file.requirement.name,
+            "task": self.subject.side.pipeline.task,
+            "network": self.subject.network.id,
+            "seconds": round(self.seconds),
+            "test_rows": test_rows,
+            "command": self.command,
+        }
 
 
 def parser(document: str, example: str) -> argparse.ArgumentParser:
@@ -99,7 +111,7 @@ def _entry(asked: argparse.Namespace, tasks: tuple[str, ...], folder: Path) -> E
         asked.blocks, asked.timed = 1, 0.05
         if asked.results == RESULTS / "tasks":  # what a smoke run measures is nobody's result
             asked.results = folder / "results"
-        return Entry(make_subject(folder / "smoke", tasks[0]), 0.5)
+        return Entry(make_subject(folder / "smoke", tasks[0]), 0.5, _command(asked))
     if package is None:
         subject, seconds = _own_run(asked, tasks, asked.keep or folder / "own")
     else:
@@ -107,7 +119,20 @@ def _entry(asked: argparse.Namespace, tasks: tuple[str, ...], folder: Path) -> E
         seconds = sum(step.seconds for step in subject.file.steps)
     if subject.side.pipeline.task not in tasks:
         raise Skipped(f"{subject.folder} is a run of {subject.side.pipeline.task}; give one of {' or '.join(tasks)}")
-    return Entry(subject, asked.seconds or seconds)
+    return Entry(subject, asked.seconds or seconds, _command(asked))
+
+
+def _command(asked: argparse.Namespace) -> str:
+    """What makes the numbers again, with paths from the repository's root."""
+    script = f"python benchmarks/tasks/{Path(sys.argv[0]).name}"
+    if asked.smoke:
+        return f"{script} --smoke"
+    if package := asked.named or asked.package:
+        return f"{script} --package {package} --seconds {asked.seconds:g}"
+    path = asked.requirement.resolve()
+    shown = path.relative_to(EXAMPLES.parent) if path.is_relative_to(EXAMPLES.parent) else path
+    peers = f" --peers {asked.peers}" if asked.peers else ""
+    return f"{script} --requirement {shown} --time {asked.time:g}s{peers}"
 
 
 def _own_run(asked: argparse.Namespace, tasks: tuple[str, ...], folder: Path) -> tuple[Subject, float]:

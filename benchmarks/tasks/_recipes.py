@@ -170,8 +170,7 @@ def run(
             return
         best = max(found, key=lambda one: one.value)
         word, why = verdict(best.rows)
-        conditions = {"name": subject.file.requirement.name, "task": task, "network": subject.network.id}
-        conditions |= {"seconds": round(entry.seconds), "test_rows": len(mine.scores.correct)}
+        conditions = entry.conditions(len(mine.scores.correct))
         conditions |= {"verdict": f"{word} against {best.name}", **busyness([b for one in found for b in one.blocks])}
         stem = f"{task}-{subject.conditions}-{entry.seconds:.0f}s-{asked.blocks}blocks"
         rows = [row for one in found for row in one.rows]
