@@ -118,9 +118,12 @@ class RatingPrediction:
             key=lambda cause: -abs(cause.weight),
         )
         first = causes[0]
-        way = "higher" if first.weight > 0 else "lower"
-        moved = f"the rating of {first.name} makes it {abs(first.weight):.2g} {way}"
-        return Explanation("items", tuple(causes), f"{number_text(value)}: {moved}")
+        size = f"{abs(first.weight):.2g}"
+        if first.weight > 0:
+            sentence = f"{number_text(value)}: the rating of {first.name} makes it {size} higher"
+        else:
+            sentence = f"{number_text(value)}: the rating of {first.name} makes it {size} lower"
+        return Explanation("items", tuple(causes), sentence)
 
     def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
         question = self.decode(raw)
