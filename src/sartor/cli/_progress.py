@@ -72,7 +72,8 @@ class Progress(Silence):
         named = sorted(card.splits.items(), key=lambda item: ("train", "validation", "test").index(item[0]))
         splits = " / ".join(say(f"{split.samples:,} {name}") for name, split in named)
         total = sum(split.samples for split in card.splits.values())
-        classes = f", {len(card.labels)} classes" if card.labels else ""
+        noun = card.facts.get("labels_are", "classes")
+        classes = f", {len(card.labels):,} {noun}" if card.labels else ""
         self._line("Data", f"{total:,} samples{classes}: {splits}" + ("" if card.problems else "; no problems found"))
         for problem in card.problems[:TOLD]:
             named = ", ".join(problem.examples[:NAMED]) + (" …" if len(problem.examples) > NAMED else "")
