@@ -109,6 +109,8 @@ class Task(Protocol):
     data, for variants that name none. A task of comparisons may define ``enrol(model, place, false_accepts) ->
     Mapping[str, Any]``: known samples at a place, or what else it takes to say that two inputs are one, for
     ``Pipeline.options``.
+    A task may define ``look(raws, outputs, labels) -> tuple[Table, ...]``: what answers have in common with their
+    inputs, on up to 2,000 samples of a split, for the report.
     Further keys of ``data`` that it takes stand in ``options``; what was given of them is the fact ``options``.
     """
 

@@ -282,3 +282,18 @@ def test_noise_takes_ids_of_other_texts_at_the_same_place():
     changed = after != before
     assert 0.05 < changed.float().mean() < 0.15
     assert ((after - before)[changed] % 50 == 0).all()
+
+
+# -------------------------------------------------------------------------------------------------------- report
+
+
+def test_words_of_each_answer_are_those_that_the_others_lack():
+    texts = ["free prize, call now", "see you at home", "免费领取大奖。", "我在家等你。"] * 10
+    outputs = np.array([[0, 1], [1, 0], [0, 1], [1, 0]] * 10, np.float32)
+    (table,) = TASK.look([text.encode() for text in texts], outputs, ("ham", "spam", "never"))
+    rows = dict(table.rows)
+    assert set(rows) == {"ham", "spam"}
+    assert {"free", "prize", "call", "now", "免费领"} & set(rows["spam"].split(" · "))
+    assert not set(rows["spam"].split(" · ")) & set(rows["ham"].split(" · "))
+    assert not any(sign in "".join(rows.values()) for sign in ",。")
+    assert TASK.look([b"same words"] * 9, np.array([[0, 1], [1, 0], [0, 1]] * 3), ("a", "b")) == ()

@@ -9,7 +9,7 @@ from sartor.catalog.contracts import Scores, Sighting
 from sartor.catalog.tasks._labels import METRICS, class_loss, label_answer, largest_difference, wrong_label
 from sartor.reading.sample import Part
 from sartor.registry import register
-from sartor.types import DataCard, DataSource, Example, Explanation, Pipeline
+from sartor.types import DataCard, DataSource, Example, Explanation, Pipeline, Table
 
 if TYPE_CHECKING:
     import torch
@@ -120,6 +120,12 @@ class TextClassification:
         from sartor.catalog.tasks._classification_scores import classification_scores
 
         return classification_scores(outputs, np.asarray(truths), labels, confidence)
+
+    def look(self, raws: Sequence[bytes], outputs: Array, labels: Sequence[str]) -> tuple[Table, ...]:
+        """Words that go with each answer."""
+        from sartor.catalog.tasks._text_telling import telling_words
+
+        return telling_words([raw.decode("utf-8", "replace") for raw in raws], outputs.argmax(1), labels)
 
     def wrong(self, output: Array, truth: Any) -> Array:
         return wrong_label(output, truth)

@@ -22,7 +22,7 @@ from sartor.progress import Tell, silent
 from sartor.stages.measure.on_levels import join_levels
 from sartor.stages.measure.process import Patience, run_child
 from sartor.stages.measure.staging import lay_out_package
-from sartor.types import Example, Measurement, Pipeline
+from sartor.types import Example, Measurement, Pipeline, Table
 
 if TYPE_CHECKING:
     from sartor.catalog.contracts import Array, Scores, Task, Truths
@@ -31,6 +31,7 @@ Interval = tuple[float, float, float]  # value, low, high
 
 CHILD = "sartor.stages.measure.score_child"
 MOST_MISTAKES = 24
+MOST_LOOKED_AT = 2_000  # samples whose inputs a task sees together
 MOST_THUMBNAIL_LETTERS = 1_500_000  # base64, of all examples together: they go into every report
 RESAMPLES = 400
 SILENCE_S = 120.0  # for loading the model, and for each few dozen samples
@@ -94,10 +95,23 @@ def evaluate(job: EvaluateJob, workspace: Workspace, tell: Tell = silent) -> Eva
             worth_showing(task, samples, chosen, outputs, truths, scores, job.pipeline),
             scores.per_class,
             scores.charts,
-            scores.tables,
+            (*scores.tables, *_looked_at(task, samples, chosen, outputs, job)),
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _looked_at(
+    task: Task, samples: SampleSet, chosen: Sequence[int], outputs: Array, job: EvaluateJob
+) -> tuple[Table, ...]:
+    """Tables of what the first answers have in common with their inputs, of a task that has such."""
+    if not hasattr(task, "look"):
+        return ()
+    some = chosen[:MOST_LOOKED_AT]
+    tables: tuple[Table, ...] = task.look(
+        [samples.raw(number) for number in some], outputs[: len(some)], job.pipeline.labels
+    )
+    return tables
 
 
 def choose_samples(n: int, job: EvaluateJob) -> list[int]:
