@@ -34,6 +34,16 @@ def named() -> tuple[str, ...]:
     return ("local", *sorted({name for kind in kinds if hasattr(kind, "names") for name in kind.names()}))
 
 
+def price_note(address: str) -> str:
+    """What the price of a device is for, where its kind knows: the processor alone, which instance of which cloud."""
+    for kind in registry.every("devices"):
+        if hasattr(kind, "sheet") and kind.accepts(address):
+            sheet = kind.sheet(address)
+            figure = sheet.price_per_hour_usd or sheet.price_usd
+            return str(figure.how) if figure else ""
+    return ""
+
+
 def hint(written: str) -> str:
     """What would be right where a device was not understood; the nearest names first."""
     near = nearest_names(written, named())

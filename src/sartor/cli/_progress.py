@@ -83,10 +83,12 @@ class Progress(Silence):
 
     def device(self, device: Device) -> None:
         rates = ", ".join(f"{name} {c.operations_per_s / 1e12:.2f}" for name, c in device.ceilings.items())
+        what = f"{device.cores} cores" if device.kind == "cpu" else device.kind.upper()
+        moved = f"{device.bandwidth_bytes_per_s / 1e9:.0f} GB/s" if device.bandwidth_bytes_per_s else ""
         whose = "This machine" if self._requirement.target.device == "local" else device.name
         self._line(
             whose,
-            f"{device.cores} cores · {rates} Tops/s · {device.bandwidth_bytes_per_s / 1e9:.0f} GB/s ({device.basis})",
+            " · ".join(part for part in (what, rates and f"{rates} Tops/s", moved) if part) + f" ({device.basis})",
         )
 
     def searching(self, records: Sequence[Record]) -> None:

@@ -1,8 +1,9 @@
-"""``sartor check``: is the data sound, can this be met, what will it cost; in seconds, as estimates."""
+"""``sartor check``: is the data sound, can this be met, where, what will it cost; in seconds, as estimates."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,53 +15,73 @@ def command(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="E.g. limits.latency_p95_ms.max=3")
     ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="Instead of target.device: local, a name of sartor device list, a profile. Several: ranked."),
+    ] = None,
+    price_per_hour: Annotated[
+        list[str] | None, typer.Option(help="Dollars an hour of the devices, or of one: 0.5 or l4=0.8.")
+    ] = None,
     workspace: Annotated[Path, typer.Option(help="Where evidence is kept.")] = Path(".sartor"),
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False,
-) -> int:
-    """Say in seconds what may fit, by estimate; nothing is trained.
+) -> int:  # fmt: skip
+    """Say in seconds what may fit, on which device, and what the run would cost, by estimate; nothing is trained.
 
-    Exit codes: 0 may be met, 2 no candidate can fit, 1 error.
+    Exit codes: 0 may be met, 2 no candidate can fit on any device, 1 error.
     """
     from sartor.check import check
     from sartor.cli._console import EXIT_INFEASIBLE, EXIT_MET, console, print_json
+    from sartor.cli._outlook import compared, ended, told
     from sartor.cli._progress import Progress
-    from sartor.language import say
-    from sartor.language.layout import labelled
-    from sartor.report.figures import duration
-    from sartor.report.words import aligned
+    from sartor.outlook import ranked
     from sartor.run import Silence, place_of
     from sartor.stages.requirement import read_requirement
 
+    devices = [_address(written) for written in device or ()]
     asked = read_requirement(requirement, overrides or ())
+    prices = _prices(price_per_hour or (), devices or [asked.target.device])
     place = place_of(asked, workspace, Path("runs"))
-    with nullcontext(Silence()) if json else Progress(asked) as observer:
-        found = check(asked, place, observer)
+    shown = replace(asked.target, device=devices[0] if len(devices) == 1 else f"{len(devices)} devices")
+    heard = Progress(replace(asked, target=shown) if devices else asked)
+    with nullcontext(Silence()) if json else heard as observer:
+        found = ranked(check(asked, place, observer, devices, prices))
     if json:
-        print_json(found)
+        print_json(found[0] if len(found) == 1 else found)
     else:
         out = console()
-        fit = say(f"{found.may_fit} of {found.candidates} candidates may fit, by estimate")
-        out.print(f"{say(found.verdict.upper())}   {fit}")
-        rows = []
-        for family in found.families:
-            latency = family.latency
-            shown = (
-                f"{say('p95 est.')} {latency.metric.format_interval(latency.value, latency.low, latency.high)}"
-                if latency
-                else say(f"ruled out by {', '.join(family.ruled_out_by) or 'what it needs'}")
-            )
-            rows.append(
-                (
-                    family.family,
-                    say("{may_fit} of {candidates}", may_fit=family.may_fit, candidates=family.candidates),
-                    family.largest or "–",
-                    shown,
-                )
-            )
-        for line in aligned([(say("family"), say("may fit"), say("largest that may"), ""), *rows]):
+        lines = told(found[0]) if len(found) == 1 else compared(found)
+        for line in [*lines, *ended(found, requirement)]:
             out.print(line)
-        if found.binding:
-            out.print(labelled("Binding", f"{', '.join(found.binding)} ({say('most candidates ruled out first')})"))
-        out.print(labelled("Run", f"at most {duration(found.budget_s)} (budget.time)"))
-        out.print(say(f"Estimates, not measurements. Next: sartor run {requirement}"))
-    return EXIT_INFEASIBLE if found.verdict == "impossible" else EXIT_MET
+    return EXIT_INFEASIBLE if all(one.verdict == "impossible" for one in found) else EXIT_MET
+
+
+def _address(written: str) -> str:
+    """A device as ``target.device`` takes it; a profile's path may be relative to the current folder."""
+    from sartor import devices
+    from sartor.errors import DeviceError
+
+    if written in devices.named() or "://" in written:
+        return written
+    path = Path(written).expanduser()
+    if path.suffix == ".json" or path.exists():
+        return str(path.absolute())
+    raise DeviceError(f"--device {written!r} is no device. {devices.hint(written)}")
+
+
+def _prices(written: list[str] | tuple[()], devices: list[str]) -> dict[str, float]:
+    """Dollars an hour by device, under "" for all."""
+    from sartor.errors import SartorError
+
+    prices = {}
+    for text in written:
+        name, _, number = text.rpartition("=")
+        try:
+            price = float(number)
+        except ValueError:
+            price = -1.0
+        if not 0 <= price < 1e6:
+            raise SartorError(f"--price-per-hour {text!r} is no price; give dollars an hour, such as 0.5 or l4=0.8")
+        if name and name not in devices:
+            raise SartorError(f"--price-per-hour {text!r}: {name} is none of the devices asked: {', '.join(devices)}")
+        prices[name] = price
+    return prices

@@ -1,4 +1,4 @@
-"""Probe this machine, or show a saved device profile."""
+"""Probe this machine; list and show devices known by their datasheets, or saved profiles."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from sartor.catalog.devices._sheets import Sheet
     from sartor.types import Device
 
 app = typer.Typer(no_args_is_help=True)
@@ -52,20 +53,102 @@ def probe(
         console().print(labelled("Next", f"sartor device probe --output profile.json   {why}", WIDTH))
 
 
+@app.command(name="list")
+def listed(
+    kind: Annotated[str, typer.Option(help="Only these: server, desktop, laptop, gpu, tpu, phone or board.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the devices known by their datasheets: any name can stand in target.device and sartor check --device."""
+    from sartor import registry
+    from sartor.cli._console import console, print_json
+    from sartor.errors import SartorError
+    from sartor.language import say
+    from sartor.report.words import aligned
+
+    quoted = registry.get("devices", "quoted")
+    sheets = {name: quoted.sheet(name) for name in quoted.names()}
+    kinds = list(dict.fromkeys(sheet.kind for sheet in sorted(sheets.values(), key=_order)))
+    if kind and kind not in kinds:
+        raise SartorError(f"--kind {kind!r} is none of: {', '.join(kinds)}")
+    shown = {name: sheet for name, sheet in sheets.items() if kind in ("", sheet.kind)}
+    if json:
+        print_json({name: {"title": sheet.title, "kind": sheet.kind} for name, sheet in shown.items()})
+        return
+    head = ("name", "kind", "device", "fp32 Tops/s", "GB/s", "W", "USD", "USD/h")
+    rows = [
+        (name, say(sheet.kind), sheet.title, *(_figure(sheet, key) for key in _COLUMNS))
+        for name, sheet in sorted(shown.items(), key=lambda item: (_order(item[1]), item[0]))
+    ]
+    for line in aligned([tuple(say(word) for word in head), *rows], indent=""):
+        console().print(line)
+    console().print(say("Quoted from datasheets; sources: sartor device show NAME"))
+
+
 @app.command()
 def show(
-    profile: Annotated[Path, typer.Argument(help="A file written by sartor device probe --output.")],
+    device: Annotated[str, typer.Argument(help="A name of sartor device list, or a file that a probe wrote.")],
     json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON.")] = False,
 ) -> None:
-    """Show a saved profile."""
+    """Show a device known by its datasheet, every figure with its source, or a saved profile."""
+    from sartor import devices, registry
     from sartor.catalog.devices._file import read_profile
     from sartor.cli._console import print_json
+    from sartor.errors import DeviceError
 
-    device = read_profile(profile)
+    quoted = registry.get("devices", "quoted")
+    known = quoted.accepts(device)
+    path = Path(device).expanduser()
+    if not known and path.suffix != ".json" and not path.exists():
+        raise DeviceError(f"{device!r} is no device. {devices.hint(device)}")
+    found = quoted.profile(device) if known else read_profile(path)
     if json:
-        print_json(device)
+        print_json(found)
         return
-    _print(device, f"{device.basis} {device.probed_at}".rstrip())
+    if known:
+        _print_sheet(found, quoted.sheet(device))
+    else:
+        _print(found, f"{found.basis} {found.probed_at}".rstrip())
+
+
+_COLUMNS = ("fp32_tops", "bandwidth_gb_s", "power_w", "price_usd", "price_per_hour_usd")
+_KINDS = ("server", "desktop", "laptop", "gpu", "tpu", "phone", "board")
+
+
+def _order(sheet: Sheet) -> int:
+    return _KINDS.index(sheet.kind)
+
+
+def _figure(sheet: Sheet, key: str) -> str:
+    figure = sheet.figures().get(key)
+    if figure is None:
+        return "–"
+    return f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:.4g}"
+
+
+def _print_sheet(device: Device, sheet: Sheet) -> None:
+    """Every figure, how it comes about, and where it was read."""
+    from sartor.catalog.devices import summary
+    from sartor.cli._console import console
+    from sartor.language import say
+    from sartor.language.layout import labelled
+    from sartor.report.words import aligned
+
+    screen = console()
+    screen.print(labelled("Device", f"{sheet.title}: {say(summary(device))}", WIDTH))
+    screen.print(labelled("  processor", sheet.processor, WIDTH))
+    if sheet.beside:
+        screen.print(labelled("  beside", sheet.beside, WIDTH))
+    if device.instruction_sets:
+        screen.print(labelled("  instructions", " ".join(device.instruction_sets), WIDTH))
+    screen.print(labelled("  runtimes", ", ".join(sheet.runtimes) or "none of the catalogue's", WIDTH))
+    screen.print(say("Figures"))
+    rows = [(key, f"{f.value:,g}", f"[{f.source}]", f.how) for key, f in sheet.figures().items()]
+    for line in aligned(rows):
+        screen.print(line)
+    screen.print(say("Sources"))
+    for name, source in sheet.sources.items():
+        copied = f", {say('which quotes')} {source.quotes}" if source.quotes else ""
+        screen.print(f"  [{name}] {source.url}{copied} ({say('read')} {source.read})")
 
 
 def _print(device: Device, note: str) -> None:
@@ -77,9 +160,10 @@ def _print(device: Device, note: str) -> None:
     screen = console()
     runtimes = ", ".join(f"{name} {version}" for name, version in device.runtimes.items()) or say("none")
     screen.print(labelled("Device", f"{say(summary(device))}   {say(note)}", WIDTH))
-    memory = say(f"{device.memory_bytes / 1e9:.1f} GB memory")
+    memory = say(f"{device.memory_bytes / 1e9:.1f} GB memory") if device.memory_bytes else say("memory unknown")
     screen.print(labelled("  processor", f"{device.name}, {memory}", WIDTH))
-    screen.print(labelled("  instructions", " ".join(device.instruction_sets) or say("unknown"), WIDTH))
+    if device.kind == "cpu":
+        screen.print(labelled("  instructions", " ".join(device.instruction_sets) or say("unknown"), WIDTH))
     for precision, ceiling in device.ceilings.items():
         rate = ceiling.operations_per_s / 1e12
         found = say(", ").join((f"{rate:.3g} Tops/s", say(device.basis), say(f"by {ceiling.by}")))
