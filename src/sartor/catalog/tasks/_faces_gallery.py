@@ -206,7 +206,8 @@ def threshold_of(run: RunFile | None, false_accepts: float | None) -> float:
     if not fitting:
         listed = ", ".join(f"{rate:g}" for rate in sorted(known)) or "none at all"
         raise DataError(
-            f"no threshold is known for {false_accepts:g} false accepts (but for {listed}); give threshold="
+            f"no threshold is known for {false_accepts:g} false accepts (but for {listed}); "
+            "take one of those, or give threshold="
         )
     return known[max(fitting)]
 
