@@ -116,6 +116,28 @@ def test_several_items_to_find():
     assert scores.values["recall_at_20"][0] == pytest.approx(1 / 3)
 
 
+def test_new_items_are_listed_and_judged_apart():
+    scores = torch.randn(2, 26, generator=torch.Generator().manual_seed(0))
+    history = torch.tensor([[0, 25], [3, 1]], dtype=torch.int32)
+    found = ShippedRecommender(lambda_module(scores), 20)(history).numpy()
+    assert found.shape == (2, 32, 2)  # 26 of all, 6 of those that train lacks
+    for row in range(2):
+        answer = TASK.answer(found[row], PIPELINE)
+        best = sorted(
+            (item for item in range(20, 26) if item != int(history[row, 1]) - 1), key=lambda n: -scores[row, n]
+        )
+        assert [one["label"] for one in answer["new"]] == [LABELS[item] for item in best]
+        assert TASK.difference(found[row], found[row]) == 0
+    newest = answer["new"][0]["label"]
+    truths = [truth("a"), raw(items=["a", newest], new=[newest])]
+    judged = TASK.score(found, truths, LABELS, 0.95)
+    assert judged.values["new_items_ndcg_at_10"][0] == 1  # the one user who met some
+    assert len(judged.charts) == 3
+    assert "new_items_ndcg_at_10" not in TASK.score(found[:1], truths[:1], LABELS, 0.95).values
+    broken = np.stack([TASK.wrong(found[0], truths[0]), found[1]])
+    assert TASK.score(broken, truths, LABELS, 0.95).values["new_items_ndcg_at_10"][0] == 1
+
+
 def test_wrong_outputs_score_nothing():
     output = listed("abcde")[0]
     scores = TASK.score(TASK.wrong(output, truth("a"))[None], [truth("a")], LABELS, 0.95)
@@ -188,6 +210,9 @@ def test_a_list_with_two_equals_swapped_is_hardly_another():
     now[:2, 1] = then[:2, 1] = 4.5
     assert TASK.difference(now, then) == pytest.approx(0)
     assert TASK.difference(now, listed("xyz")[0]) > 0.3
+    now, then = listed("abcde")[0], listed("abcdz")[0]
+    now[2:, 1] = then[2:, 1] = 1  # the list ends among equals
+    assert TASK.difference(now, then) == pytest.approx(0)
     assert TASK.difference(now, np.full_like(now, np.nan)) == float("inf")
 
 

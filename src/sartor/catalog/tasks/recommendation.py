@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
+from sartor.catalog.tasks._recommendation_shares import new_shares, pairs, share_of, shares
 from sartor.errors import DataError
 from sartor.metrics import Metric
 from sartor.reading.ratings import OPTIONS
@@ -118,8 +119,8 @@ class Recommendation:
         """
         count = max(1, int(pipeline.options.get("top_k", LISTED)))
         top, new = (
-            [{"label": pipeline.labels[number], "confidence": share} for number, share in _pairs(*found)[:count]]
-            for found in (_shares(output), _new_shares(output))
+            [{"label": pipeline.labels[number], "confidence": share} for number, share in pairs(*found)[:count]]
+            for found in (shares(output), new_shares(output))
         )
         unknown = list(getattr(decoded, "unknown", ()))
         more = ({"new": new} if new else {}) | ({"unknown": unknown} if unknown else {})
@@ -140,13 +141,15 @@ class Recommendation:
         history = request.history or []
         latest = range(max(0, len(history) - EXPLAINED), len(history))
         outputs = ask([raw, *(again(request, history[:place] + history[place + 1 :]) for place in latest)])
-        numbers, shares = _shares(outputs[0])
+        numbers, found = shares(outputs[0])
         if not len(numbers):
             return Explanation("items", (), "there is nothing new to recommend")
         first, name = int(numbers[0]), pipeline.labels[int(numbers[0])]
+        if not len(latest) and request.features:
+            return Explanation("items", (), f"{name} rests on the user's features: there is no history to explain it by")
         if not len(latest):
             return Explanation("items", (), f"{name} is what is popular: there is no history to explain it by")
-        weights = [float(shares[0]) - _share_of(output, first) for output in outputs[1:]]
+        weights = [float(found[0]) - share_of(output, first) for output in outputs[1:]]
         causes = sorted(
             (Cause(history[place], weight) for place, weight in zip(latest, weights, strict=True)),
             key=lambda cause: -abs(cause.weight),
@@ -169,14 +172,20 @@ class Recommendation:
         return nothing
 
     def difference(self, now: Array, then: Array) -> float:
-        """Largest difference of an item's share of the list; infinite for NaN."""
+        """Largest difference of an item's share of a list; infinite for NaN.
+
+        An item that is not listed has at most the share of the last one: equals at the end of a list may be others.
+        """
         largest = 0.0
-        for shares in (_shares, _new_shares):
+        for listed in (shares, new_shares):
             try:
-                left, right = (dict(_pairs(*shares(side))) for side in (now, then))
+                left, right = (dict(pairs(*listed(side))) for side in (now, then))
             except DataError:
                 return float("inf")
-            largest = max([largest, *(abs(left.get(item, 0.0) - right.get(item, 0.0)) for item in {*left, *right})])
+            for one, other in ((left, right), (right, left)):
+                last = min(other.values(), default=0.0)
+                apart = (abs(share - other[item]) if item in other else share - last for item, share in one.items())
+                largest = max(largest, *apart, 0.0)
         return largest
 
     def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
@@ -185,12 +194,12 @@ class Recommendation:
         from sartor.catalog.tasks._recommendation_scores import SHOWN_ITEMS, in_words, marked
 
         request, wanted = self.decode(raw), read_truth(truth)
-        numbers, shares = _shares(output)
+        numbers, found = shares(output)
         history = request.history or []
         text = "; ".join(history[-SHOWN_ITEMS:]) if history else f"user {request.user}, no history"
         more = f"{len(history) - SHOWN_ITEMS} before; " if len(history) > SHOWN_ITEMS else ""
         listed = "; ".join(marked(numbers[:SHOWN_ITEMS], wanted, pipeline.labels))
-        return Example("", in_words(wanted), listed, float(shares[0]) if len(shares) else 0.0, text=more + text)
+        return Example("", in_words(wanted), listed, float(found[0]) if len(found) else 0.0, text=more + text)
 
     def noise(self, count: int, input_size: Sequence[int], seed: int) -> list[bytes]:
         """Histories of items that no catalogue has: they are read like others, and answered with what is popular."""
@@ -265,40 +274,3 @@ class Recommendation:
 def _room(encoding: str) -> int:
     """Places for features of the user in a prepared input."""
     return int(encoding.partition("-")[2] or 0)
-
-
-def _pairs(numbers: Array, shares: Array) -> list[tuple[int, float]]:
-    return list(zip(numbers.tolist(), shares.tolist(), strict=True))
-
-
-def _shares(output: Array) -> tuple[Array, Array]:
-    """Numbers of the listed items (those met before left out) and their shares, by softmax of the scores.
-
-    Raises:
-        DataError: the output is not finite.
-    """
-    return _softmax(output, output[:, 0] >= 0)
-
-
-def _new_shares(output: Array) -> tuple[Array, Array]:
-    """The same of the list of items that train lacks."""
-    numbers, shares = _softmax(output, output[:, 0] < 0)
-    return -1 - numbers, shares
-
-
-def _softmax(output: Array, rows: Array) -> tuple[Array, Array]:
-    import numpy as np
-
-    from sartor.catalog.tasks._recommendation_scores import MASKED
-
-    if not np.isfinite(output).all():
-        raise DataError("the model's output is not finite for this input, so there is no answer")
-    rows = rows & (output[:, 1] > MASKED)
-    numbers, scores = output[rows, 0].astype(np.int64), output[rows, 1].astype(np.float64)
-    powers = np.exp(scores - scores.max(initial=-np.inf))
-    return numbers, powers / powers.sum()
-
-
-def _share_of(output: Array, item: int) -> float:
-    numbers, shares = _shares(output)
-    return float(shares[numbers == item].sum())

@@ -1,0 +1,47 @@
+"""Lists of recommendations as shares: a softmax of the scores of what is listed. numpy only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sartor.catalog.tasks._recommendation_scores import MASKED
+from sartor.errors import DataError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def pairs(numbers: Array, shares: Array) -> list[tuple[int, float]]:
+    """Number and share of each, for dictionaries and answers."""
+    return list(zip(numbers.tolist(), shares.tolist(), strict=True))
+
+
+def shares(output: Array) -> tuple[Array, Array]:
+    """Numbers of the listed items (those met before left out) and their shares, by softmax of the scores.
+
+    Raises:
+        DataError: the output is not finite.
+    """
+    return _softmax(output, output[:, 0] >= 0)
+
+
+def new_shares(output: Array) -> tuple[Array, Array]:
+    """The same of the list of items that train lacks."""
+    numbers, found = _softmax(output, output[:, 0] < 0)
+    return -1 - numbers, found
+
+
+def _softmax(output: Array, rows: Array) -> tuple[Array, Array]:
+    if not np.isfinite(output).all():
+        raise DataError("the model's output is not finite for this input, so there is no answer")
+    rows = rows & (output[:, 1] > MASKED)
+    numbers, scores = output[rows, 0].astype(np.int64), output[rows, 1].astype(np.float64)
+    powers = np.exp(scores - scores.max(initial=-np.inf))
+    return numbers, powers / powers.sum()
+
+
+def share_of(output: Array, item: int) -> float:
+    """The share of one item; 0 where it is not listed."""
+    numbers, found = shares(output)
+    return float(found[numbers == item].sum())
