@@ -48,6 +48,33 @@ def test_resumes_to_the_same_bits(digits, monkeypatch, family, recipe, fatal_ste
     assert len(steps) == len(set(steps)) + 1  # nothing but the fatal step was done twice
 
 
+def test_what_was_better_before_the_end_is_kept_and_outlives_a_kill(digits, monkeypatch):
+    take_step, die_at = _loop.Training.take_step, [1.0]  # a share of the steps
+
+    def spoilt(self, step):
+        if step >= die_at[0] * self.steps:
+            die_at[0] = 1.0
+            raise Killed
+        loss = take_step(self, step)
+        if step > 0.8 * self.steps:
+            for parameter in self.average.module.parameters():
+                parameter.zero_()
+        return loss
+
+    monkeypatch.setattr(_loop.Training, "take_step", spoilt)
+    job = digits.job("resnet9", 2, seed=13)
+    result = train(job, digits.workspace)
+    assert result.score > 0.5
+    assert result.conditions["kept_epoch"] == 1
+    (digits.workspace.scratch(digest(job)) / "result.json").unlink()
+    monkeypatch.setattr(_loop, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(_loop, "_CHECKPOINT_SHARE", 1e9)
+    die_at[0] = 0.9
+    with pytest.raises(Killed):
+        train(job, digits.workspace)
+    assert train(job, digits.workspace).weights.sha256 == result.weights.sha256
+
+
 def test_a_damaged_checkpoint_costs_one_generation(digits, monkeypatch):
     job = digits.job("resnet9", 1, seed=11)
     wanted = train(job, digits.workspace)
