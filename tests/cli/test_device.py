@@ -69,6 +69,22 @@ def test_show_what_is_not_there(sartor, tmp_path):
     assert "does not exist" in errors
 
 
+def test_list_and_show_of_datasheets(sartor):
+    code, out, _ = sartor("device", "list", "--kind", "board")
+    assert code == 0
+    assert "raspberry-pi-5" in out
+    assert "epyc" not in out
+    assert "epyc-9654" in json.loads(sartor("device", "list", "--json")[1])
+    code, out, _ = sartor("device", "show", "raspberry-pi-5")
+    assert code == 0
+    assert "fp32_tops" in out
+    assert "https://" in out
+    assert json.loads(sartor("device", "show", "l4", "--json")[1])["basis"] == "quoted"
+    code, _, errors = sartor("device", "show", "raspbery-pi-5")
+    assert code == 1
+    assert "Did you mean raspberry-pi-5" in errors
+
+
 def test_saving_where_nothing_can_be_written(sartor, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, errors = sartor("device", "probe", "--output", tmp_path / "file" / "p.json")

@@ -103,6 +103,22 @@ def test_a_device_of_which_nothing_is_known_has_no_floor():
     assert by_name(estimate(COST, FP32, unknown))["latency_p50_ms"].value > 0
 
 
+def test_what_a_profile_does_not_tell_widens_the_range():
+    known, unknown = DEVICE, replace(DEVICE, bandwidth_bytes_per_s=0.0)
+    widths = [
+        (found := by_name(estimate(COST, FP32, it))["latency_p50_ms"]).high / found.value for it in (known, unknown)
+    ]
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_a_card_has_the_floor_of_its_fastest_format_and_no_cores():
+    card = replace(DEVICE, kind="gpu", cores=1)
+    top = max(ceiling.operations_per_s for ceiling in card.ceilings.values())
+    assert latency_floor_ms(COST, FP32, card) == pytest.approx(0.75e9 / (top * COMPUTE_HEADROOM) * 1e3)
+    one, four = (by_name(estimate(COST, replace(FP32, threads=n), card))["latency_p50_ms"].value for n in (1, 4))
+    assert one == four
+
+
 def test_fewer_threads_are_estimated_slower_but_have_the_same_floor():
     one = replace(FP32, threads=1)
     assert latency_floor_ms(COST, one, DEVICE) == latency_floor_ms(COST, FP32, DEVICE)
