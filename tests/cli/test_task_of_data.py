@@ -80,6 +80,7 @@ def test_what_nothing_reads_is_said_so(tmp_path: Path) -> None:
 
 def test_the_kinds_of_columns_are_shown_without_naming_the_task(tmp_path: Path) -> None:
     path = write(tmp_path, table("age,city,price", "{n}.5,Bonn,{n}.25"))
-    shown = CliRunner().invoke(app, ["inspect", str(path)], catch_exceptions=False).stdout
+    shown = CliRunner().invoke(app, [str(path)], catch_exceptions=False).stdout
+    assert shown == CliRunner().invoke(app, ["inspect", str(path)], catch_exceptions=False).stdout
     for said in ("numbers, tabular-regression", "age                      number", "left out: one value", "'price'"):
         assert said in shown

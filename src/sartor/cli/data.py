@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sartor.language import say
 from sartor.language.layout import cut, labelled, padded, width
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
     from sartor.jobs import PrepareJob
     from sartor.types import DataCard
 
-app = typer.Typer(no_args_is_help=True)
+
+class _Inspecting(TyperGroup):
+    """Data given right away is inspected: ``sartor data photos`` is ``sartor data inspect photos``."""
+
+    def resolve_command(self, context: Any, arguments: list[str]) -> Any:
+        known = arguments[0] in self.commands or arguments[0].startswith("-")
+        return super().resolve_command(context, arguments if known else ["inspect", *arguments])
+
+
+app = typer.Typer(no_args_is_help=True, cls=_Inspecting)
 
 BAR = 24  # characters of the longest bar
 LARGE = 1e5  # beyond it decimals say nothing

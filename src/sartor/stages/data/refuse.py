@@ -103,7 +103,21 @@ def refuse_too_few(contents: Mapping[str, int], cuts: Sequence[str], least: int)
     if small:
         label, count = min(small.items(), key=lambda item: item[1])
         also = f" (and {len(small) - 1} more classes)" if len(small) > 1 else ""
+        if len(small) > len(contents) / 2 and all(map(_is_number, contents)):
+            raise DataError(
+                f"data.train: class {label!r}{also} has too few samples, and all classes are numbers; "
+                "a task that answers with a number may be meant, e.g. tabular-regression"
+            )
         why = f", because {' and '.join(cuts)} must be cut from train" if cuts else ""
         raise DataError(
-            f"data.train: class {label!r}{also} has {count} different samples; at least {needed} are needed{why}"
+            f"data.train: class {label!r}{also} has {count} different sample{'s' if count != 1 else ''}; "
+            f"at least {needed} are needed{why}"
         )
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
