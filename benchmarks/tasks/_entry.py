@@ -111,7 +111,7 @@ def _entry(asked: argparse.Namespace, tasks: tuple[str, ...], folder: Path) -> E
         asked.blocks, asked.timed = 1, 0.05
         if asked.results == RESULTS / "tasks":  # what a smoke run measures is nobody's result
             asked.results = folder / "results"
-        return Entry(make_subject(folder / "smoke", tasks[0]), 0.5, _command(asked))
+        return Entry(make_subject(folder / "smoke", tasks[0]), asked.seconds or 0.5, _command(asked))
     if package is None:
         subject, seconds = _own_run(asked, tasks, asked.keep or folder / "own")
     else:
