@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class _Inspecting(TyperGroup):
     """Data given right away is inspected: ``sartor data photos`` is ``sartor data inspect photos``."""
 
-    def resolve_command(self, context: Any, arguments: list[str]) -> Any:
-        known = arguments[0] in self.commands or arguments[0].startswith("-")
-        return super().resolve_command(context, arguments if known else ["inspect", *arguments])
+    def parse_args(self, context: Any, arguments: list[str]) -> Any:
+        known = not arguments or arguments[0] in (*self.commands, *context.help_option_names)
+        return super().parse_args(context, arguments if known else ["inspect", *arguments])
 
 
 app = typer.Typer(no_args_is_help=True, cls=_Inspecting)

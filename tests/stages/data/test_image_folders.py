@@ -239,10 +239,8 @@ def test_one_class_one_image_too_few(tmp_path, fill, prepared):
         prepared(fill(tmp_path / "single", cat=1))
     with pytest.raises(DataError, match="class 'dog' has 2 different samples; at least 3 .* validation and test"):
         prepared(fill(tmp_path / "few", cat=9, dog=2))
-    numbers = {str(number): 1 for number in range(9)}
-    with pytest.raises(
-        DataError, match="class '0' .and 8 more classes. has too few samples, and all classes are numbers"
-    ):
+    numbers = {str(number): 1 for number in range(25)}
+    with pytest.raises(DataError, match="class '0' .and 24 more classes. has too few samples, and all .* are numbers"):
         prepared(fill(tmp_path / "numbers", **numbers))
     with pytest.raises(DataError, match="at least 50 are needed"):
         prepared(fill(tmp_path / "least", cat=9, dog=9), min_class_samples=50)

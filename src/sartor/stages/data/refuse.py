@@ -8,6 +8,7 @@ from sartor.errors import DataError, nearest
 from sartor.stages.data.splits import LEAST_LABELS
 
 MAX_BROKEN_SHARE = 0.3
+MANY_NUMBERS = 20  # classes that are numbers: more of them are hardly names
 
 
 def refuse_broken(title: str, usable: int, broken: Sequence[str], share: float) -> None:
@@ -103,7 +104,7 @@ def refuse_too_few(contents: Mapping[str, int], cuts: Sequence[str], least: int)
     if small:
         label, count = min(small.items(), key=lambda item: item[1])
         also = f" (and {len(small) - 1} more classes)" if len(small) > 1 else ""
-        if len(small) > len(contents) / 2 and all(map(_is_number, contents)):
+        if len(small) > max(len(contents) / 2, MANY_NUMBERS) and all(map(_is_number, contents)):
             raise DataError(
                 f"data.train: class {label!r}{also} has too few samples, and all classes are numbers; "
                 "a task that answers with a number may be meant, e.g. tabular-regression"
