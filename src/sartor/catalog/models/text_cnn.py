@@ -36,6 +36,7 @@ class TextCnn:
     provenance = Provenance("yoonkim/CNN_sentence (the method)", "none stated", "arXiv:1408.5882")
     fitting = "gradient"
     baseline = False
+    most_epochs = 25.0  # as its author trains
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Three widths."""

@@ -37,6 +37,7 @@ class TextHashing:
     provenance = Provenance("facebookresearch/fastText (the method)", "MIT", "arXiv:1607.01759")
     fitting = "gradient"
     baseline = False
+    most_epochs = 25.0  # as its authors train on small data; more of them learn the texts by heart
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """From 8,192 buckets on."""
