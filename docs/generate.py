@@ -35,6 +35,7 @@ def pages() -> dict[str, str]:
     made = {
         "cli.md": _cli(),
         "catalog.md": _catalog(),
+        "devices.md": _devices(),
         "requirement.md": _requirement(),
         "metrics.md": _metrics(),
         "reason-codes.md": _reason_codes(),
@@ -140,6 +141,42 @@ def _facts(plugin: Any) -> list[str]:
         parts = dataclasses.asdict(provenance)
         rows += [(key, str(parts[key])) for key in ("source", "licence", "paper") if parts[key]]
     return _table(("", ""), rows) if rows else []
+
+
+# ------------------------------------------------------------------------------------------------- devices
+
+
+def _devices() -> list[str]:
+    from sartor import registry
+
+    quoted = registry.get("devices", "quoted")
+    columns = ("cores", "fp32_tops", "int8_tops", "bandwidth_gb_s", "power_w", "price_usd", "price_per_hour_usd")
+    head = ("name", "device", "kind", "cores", "fp32 Tops/s", "int8 Tops/s", "GB/s", "W", "USD", "USD an hour")
+    rows, sources = [], []
+    for name in quoted.names():
+        sheet = quoted.sheet(name)
+        figures = sheet.figures()
+        values = [figures[key].value if key in figures else 0 for key in columns]
+        shown = [f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" if value else "" for value in values]
+        rows.append((f"`{name}`", sheet.title, sheet.kind, *shown))
+        links = "; ".join(f"[{key}]({source.url}) {source.quotes}".rstrip() for key, source in sheet.sources.items())
+        told = "; ".join(f"{key} {figure.value:g}: {figure.how}" for key, figure in figures.items() if figure.how)
+        sources.append((f"`{name}`", links, told))
+    return [
+        "# Devices known by their datasheets",
+        "",
+        NOTE,
+        "",
+        "Figures are the most that a device can do by its maker, or by who measured the bare processor; nothing of a",
+        "network was measured. An empty cell: no source was found, and estimates are wider. How they are used:",
+        "[devices](../devices.md).",
+        "",
+        *_table(head, rows),
+        "",
+        "## Sources",
+        "",
+        *_table(("name", "where figures were read, and what that quotes", "how they come about"), sources),
+    ]
 
 
 # ------------------------------------------------------------------------------------------------- requirement

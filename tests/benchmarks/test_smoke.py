@@ -147,6 +147,18 @@ def test_smoke(script, quantities, tmp_path):
         assert rows["latency p50"]["claimed"] != "yes"  # one block claims nothing
 
 
+def test_quoted_devices_on_a_made_up_latency(tmp_path):
+    done = start("quoted_devices.py", "--smoke", "--csv", str(tmp_path / "pairs.csv"))
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 within" in done.stdout
+    (row,) = csv.DictReader((tmp_path / "pairs.csv").read_text().splitlines())
+    assert (row["device"], row["network"], row["published_ms"]) == ("raspberry-pi-5", "one", "1.1")
+    assert float(row["low_ms"]) == pytest.approx(2 * 864 * 112 * 112 / (0.1535e12 * 3) * 1e3, rel=0.01)
+    done = start("quoted_devices.py", str(tmp_path))
+    assert done.returncode == 2
+    assert "git clone" in done.stderr
+
+
 def contest(name, monkeypatch):
     for folder in (BENCHMARKS, BENCHMARKS / "tasks"):
         monkeypatch.syspath_prepend(str(folder))

@@ -30,7 +30,8 @@ TYPICAL_CALL_MS, TYPICAL_LAYER_MS = 0.15, 0.005
 LAUNCH_MS = 0.02  # of a layer on a card: starting it costs more than a small layer computes
 CACHE_GAIN = 4.0  # activations of small networks mostly stay in the caches
 # The high end leaves room for what is not counted at all: decoding a large picture, a slow kernel, a busy machine.
-# Of 120 networks measured on two cores of an EPYC 9004, 120 lay within, by its probe and by its datasheet alike.
+# Of 120 networks measured on two cores of an EPYC 9004, 120 lay within, by its probe and by its datasheet alike; of 480
+# latencies that others published for nine devices, 472 (benchmarks/quoted_devices.py).
 HIGH_FACTOR, HIGH_MS = 8.0, 5.0
 UNKNOWN_FACTOR = 2.0  # wider still, for each of ceiling and bandwidth that the profile does not tell
 TAIL = {"latency_p50_ms": (1.0, 1.0), "latency_p95_ms": (1.2, 2.0), "latency_p99_ms": (1.4, 3.0)}
