@@ -19,8 +19,8 @@ class PrepareJob:
     Args:
         source: with absolute paths.
         stamp: digest over names, sizes and times of the source's files, so that changed data is prepared anew.
-        labels: of a model that is to be judged on ``source.test`` alone; nothing is learnt or cut then. Empty for
-            data to learn from.
+        labels: of a model that is to be judged on a source without ``train``, from which nothing is learnt or cut;
+            empty where it has none, and for data to learn from.
     """
 
     source: DataSource

@@ -113,8 +113,7 @@ class Stand:
         """
         test = address if address.startswith("hub:") else str(Path(address).resolve())
         source = replace(like or DataSource(""), train="", validation="", test=test)
-        # Of a number there are no labels; any says that this is to be judged on, not to be learnt from.
-        job = PrepareJob(source, self.task, self.seed, stamp(source), tuple(labels) or (self.task,))
+        job = PrepareJob(source, self.task, self.seed, stamp(source), tuple(labels))
         return self._do("prepare", job, PrepareResult).card
 
     def stand_in(self, raws: Sequence[bytes], labels: Sequence[str]) -> str:

@@ -105,10 +105,18 @@ class PreparedData:
             write_text(place, codec.canonical_json(found))
         return {name: tuple(values) for name, values in json.loads(place.read_text()).items()}
 
-    def calibration(self, input_size: Sequence[int], n: int, seed: int, encoding: str = "") -> Array:
-        """At most ``n`` prepared training samples, (n, …), drawn without replacement; the seed fixes the choice."""
+    def calibration(
+        self, input_size: Sequence[int], n: int, seed: int, encoding: str = "", learnt: bytes | None = None
+    ) -> Array:
+        """At most ``n`` prepared training samples, (n, …), drawn without replacement; the seed fixes the choice.
+
+        ``learnt``: what a model given from elsewhere prepares by, in place of what this data would teach.
+        """
         train = self.split("train")
         if not len(train):
             raise DataError("this data is there to judge by alone: it has no training samples to learn from")
         chosen = np.sort(np.random.default_rng(seed).permutation(len(train))[: min(n, len(train))])
-        return np.stack(list(in_order(lambda i: train.prepare_one(int(i), input_size, encoding), chosen)))
+        if learnt is None:
+            return np.stack(list(in_order(lambda i: train.prepare_one(int(i), input_size, encoding), chosen)))
+        recalled = self._task.recall(encoding, learnt)
+        return np.stack([np.asarray(self._task.prepare(train.decoded(int(i)), input_size, recalled)) for i in chosen])

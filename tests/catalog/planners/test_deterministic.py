@@ -173,7 +173,7 @@ def test_what_multiplies_nothing_is_tried_in_fp32_alone():
     measured = {a.subject for a in of(actions, "measure", trained=False)}
     assert {name.split("/")[1] for name in measured if name.startswith(("mobile", "linear"))} == {"fp32", "bf16"}
     assert {name.split("/")[1] for name in measured if name.startswith("resnet9")} == {"fp32", "bf16", "int8"}
-    assert {a.subject for a in of(actions, "compress")} <= {f"resnet9-{size}" for size in "xs s m l".split()}
+    assert {a.subject for a in of(actions, "compress")} <= {f"resnet9-{size}" for size in ["xs", "s", "m", "l"]}
     fates = {fate.candidate: fate.code for fate in known.decision().fates}
     assert fates["mobile-s/int8/onnxruntime"] == "NO_PRODUCTS"
 
@@ -202,3 +202,13 @@ def test_a_rate_measured_on_a_busy_machine_is_measured_again_before_it_rules_any
     assert "TOO_LONG_TO_TRAIN" not in codes
     assert "NOT_TRIED" in codes
     assert max(a.job.attempt for a in of(actions, "throughput")) == 2
+
+
+@pytest.mark.parametrize(("validation", "tried"), [(5000, True), (40, False)])
+def test_a_duel_that_could_not_be_decided_is_not_held(validation, tried):
+    known, world = findings(EASY), World()
+    splits = {**known.card.splits, "validation": replace(known.card.splits["validation"], samples=validation)}
+    known.card = replace(known.card, splits=splits)
+    play(known, world)
+    plain = [a for a in of(world.done, "train") if not a.job.recipe.augment and a.job.network.model != "linear-pixels"]
+    assert bool(plain) == tried

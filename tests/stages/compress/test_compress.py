@@ -26,7 +26,7 @@ def asked():
 @pytest.fixture
 def workspace(tmp_path, monkeypatch, asked):
     class Samples:
-        def calibration(self, input_size, n, seed, encoding=""):
+        def calibration(self, input_size, n, seed, encoding="", learnt=None):
             asked.append((tuple(input_size), n, seed))
             return np.random.default_rng(seed).integers(0, 256, (n, *input_size, 3), dtype=np.uint8)
 

@@ -88,7 +88,8 @@ def prepare_rows(tmp_path, workspace):
         folder.mkdir()
         for split, rows in splits.items():
             (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        train, test = ("", str(folder / "test.jsonl")) if judged else (str(folder), "")
+        where = folder if "train" in splits else folder / "test.jsonl"
+        train, test = ("", str(where)) if judged else (str(folder), "")
         source = DataSource(train, "", test, options=options or {})
         return prepare(PrepareJob(source, task.name, seed, stamp(source), tuple(labels)), workspace).card
 

@@ -79,6 +79,8 @@ def test_a_stand_in_of_raw_inputs_alone(use, workspace, truth, expected):
         assert list(samples.truths) == [expected] * 3
         assert samples.place(2) == "stand-in 3"
     assert data.calibration((1,), 3, 0)[:, 0].tolist() == [7, 12, 12]
+    assert data.calibration((1,), 3, 0, "shift", b"5")[:, 0].tolist() == [2, 7, 7]
+    assert not task.learnt.count("shift")  # nothing is learnt from made-up data where a model brings what it knows
     assert write_stand_in(task.name, raws, ("a", "b"), workspace) == fingerprint
     assert write_stand_in(task.name, raws[:2], ("a", "b"), workspace) != fingerprint
     assert not list((workspace.root / "scratch").glob("*"))

@@ -261,7 +261,8 @@ def test_data_that_is_only_judged_by(use, prepare_rows, workspace):
 
 
 def test_judged_by_a_test_part_alone(use, prepare_rows):
-    card = prepare_rows(use(PlainTask()), ("a",), train=rows(1, 9, label=lambda i: "b"), test=people(100, "a"))
+    data = {"train": rows(1, 9, label=lambda i: "b"), "test": people(100, "a")}
+    card = prepare_rows(use(PlainTask()), ("a",), judged=True, **data)
     assert sizes(card) == {"train": 0, "validation": 0, "test": 6}
 
 

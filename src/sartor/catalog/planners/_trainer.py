@@ -17,6 +17,7 @@ RESERVE_SHARE = 0.12  # of the budget, kept for evaluation and confirmation …
 RESERVE_S = 90.0  # … but no more than this
 REUSE_SHARE = 0.6  # a training of another run with so large a share of the epochs wanted is not done again
 FEWEST_EPOCHS = 3.0  # a network that would see its data less often in its long training is not begun
+LARGEST_MARGIN = 0.1  # of a score: what is not seen below it is not looked for
 RATE_ATTEMPTS = 3  # at a training rate, on a busy machine
 START_S = 3.0  # a training process starts, loads and evaluates about so long
 
@@ -117,8 +118,9 @@ class Trainer:
     def try_plain(self, network: Network, epochs: float, score: float) -> Step[str]:
         """Train as long without augmentation; where that is clearly better it is trained so from now on.
 
-        Clearly: by more than one standard error of the score, as augmentation pays the more the longer the training.
-        Not tried for what another run trained: a second question about the same data is answered from evidence.
+        Clearly: by more than one standard error of the score, and by more after few epochs, when without augmentation
+        every training leads: it pays the more the longer the training. Not tried where that is too much to ever be
+        seen, nor for what another run trained: a second question about the same data is answered from evidence.
 
         Returns:
             Weights of the plain training where it won; else nothing.
@@ -126,7 +128,8 @@ class Trainer:
         task = registry.get("tasks", self.requirement.task)
         wanted = self._train_job(network, epochs, floor=0.0).recipe.augment
         helpful = [name for name in wanted if name != "auto" or task.augmentations(self.now.card)]
-        if not helpful or network.id not in self._begun:
+        margin = self._standard_error(score) * max(1.0, FEWEST_EPOCHS / epochs)
+        if not helpful or margin > LARGEST_MARGIN or network.id not in self._begun:
             return ""
         job = self._train_job(network, epochs, floor=0.0, plain=True)
         found = next(iter(self._known(job)), None)
@@ -136,7 +139,7 @@ class Trainer:
                 return ""
             found = outcome.result
         gained = self.promised(score, 1.0) - self.promised(found.score, 1.0)
-        if gained <= self._standard_error(score):
+        if gained <= margin:
             return ""
         self._plain.add(network.id)
         return str(found.weights.sha256)

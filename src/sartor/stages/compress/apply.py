@@ -36,7 +36,8 @@ def compress(job: CompressJob, workspace: Workspace, tell: Tell = silent) -> Art
     if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
         raise Unsupported("BAD_OPTION", f"calibration_samples is {samples!r}; it must be a whole number of at least 1")
     tell(f"compressing with {job.compressor}")
-    calibration = open_data(job.data, workspace).calibration(job.input_size, samples, job.seed, job.encoding)
+    learnt = workspace.objects.path(job.learnt).read_bytes() if job.learnt else None
+    calibration = open_data(job.data, workspace).calibration(job.input_size, samples, job.seed, job.encoding, learnt)
     scratch = workspace.scratch(digest(job))
     made, target = scratch / "made", scratch / "model"
     compressor.apply(workspace.objects.path(job.artifact), made, calibration, options, job.seed)

@@ -105,14 +105,14 @@ def _prepare(job: PrepareJob, task: Task, folder: Path, workspace: Workspace, te
 
 def _only_judged(job: PrepareJob) -> bool:
     """Whether a model that is there is judged on the data, so that nothing is learnt from it or cut."""
-    return bool(job.labels) or not job.source.train
+    return not job.source.train
 
 
 def _parts(job: PrepareJob, task: Task) -> list[Part]:
     """What the task finds in the source; where it is only judged by, the test part or else all of it, as test."""
     if not _only_judged(job):
         return task.read(job.source)
-    parts = task.read(replace(job.source, train=job.source.test or job.source.train, validation="", test=""))
+    parts = task.read(replace(job.source, train=job.source.test, validation="", test=""))
     parts = [part for part in parts if part.split == "test"] or parts
     for part in parts:
         part.split = "test"
@@ -140,7 +140,7 @@ def _look(parts: list[Part], task: Task, folder: Path, broken_share: float, tell
 def _words(job: PrepareJob, task: Task, all_seen: list[Seen]) -> tuple[str, ...]:
     """Labels in index order: those of the model that is to be judged, else the data's."""
     kind, by_label = kind_of(task), task.splitting == "by-label"
-    if not job.labels or kind == "number":
+    if not job.labels:
         return label_order(all_seen, kind, "test" if _only_judged(job) else "train", others_too=by_label)
     found = {name for seen in all_seen for name in seen.names} if by_label else set()
     return (*job.labels, *natural_order(found - set(job.labels)))
