@@ -76,8 +76,8 @@ class Progress(Silence):
         classes = f", {len(card.labels):,} {noun}" if card.labels else ""
         self._line("Data", f"{total:,} samples{classes}: {splits}" + ("" if card.problems else "; no problems found"))
         for problem in card.problems[:TOLD]:
-            named = ", ".join(problem.examples[:NAMED]) + (" …" if len(problem.examples) > NAMED else "")
-            self._line("", f"{say(problem.sentence)}{f' ({named})' if named else ''}")
+            shown = ", ".join(problem.examples[:NAMED]) + (" …" if len(problem.examples) > NAMED else "")
+            self._line("", f"{say(problem.sentence)}{f' ({shown})' if shown else ''}")
         if len(card.problems) > TOLD:
             self._line("", say(f"{len(card.problems) - TOLD} more kinds of problems (sartor data inspect)"))
 
