@@ -65,6 +65,12 @@ def test_what_is_known_of_quality_before_training(outlooks):
     assert known.guess == pytest.approx(0.5, abs=0.2)
 
 
+def test_what_earlier_runs_reached_is_said(outlooks):
+    reached = replace(outlooks["l4"].quality, reached=0.913, by="mobile-s")
+    text = "\n".join(told(replace(outlooks["l4"], quality=reached)))
+    assert "accuracy 0.913 on validation in earlier runs on this data (mobile-s); the limit is 0.9" in text
+
+
 def test_where_nothing_runs_the_reason_is_said(outlooks):
     found = outlooks["tpu-v5e"]
     assert found.verdict == "impossible"

@@ -54,6 +54,7 @@ def check(
     found: dict[str, Findings] = {}
     refused: dict[str, DeviceError] = {}
     heard = observer if len(addresses) == 1 else _OfData(observer)
+    place = replace(place, id=f"check-{place.id}")  # what a run of the same requirement has trained is known too
     evidence = place.workspace.evidence()
     try:
         with Executor(place.workspace, evidence, place.id) as executor:

@@ -33,6 +33,7 @@ def command(
     from sartor.cli._console import EXIT_INFEASIBLE, EXIT_MET, console, print_json
     from sartor.cli._outlook import compared, ended, told
     from sartor.cli._progress import Progress
+    from sartor.language import say
     from sartor.outlook import ranked
     from sartor.run import Silence, place_of
     from sartor.stages.requirement import read_requirement
@@ -41,7 +42,7 @@ def command(
     asked = read_requirement(requirement, overrides or ())
     prices = _prices(price_per_hour or (), devices or [asked.target.device])
     place = place_of(asked, workspace, Path("runs"))
-    shown = replace(asked.target, device=devices[0] if len(devices) == 1 else f"{len(devices)} devices")
+    shown = replace(asked.target, device=devices[0] if len(devices) == 1 else say(f"{len(devices)} devices"))
     heard = Progress(replace(asked, target=shown) if devices else asked)
     with nullcontext(Silence()) if json else heard as observer:
         found = ranked(check(asked, place, observer, devices, prices))
