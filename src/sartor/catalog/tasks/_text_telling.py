@@ -59,7 +59,7 @@ def telling_words(texts: Sequence[str], answers: Array, labels: Sequence[str]) -
         f"Words and phrases that occur far more often in the texts answered so than in the others, of {len(texts):,} "
         "texts; what a single answer rests on is found by asking again without its words"
     )
-    return (Table(TITLE, ("answer", "words"), tuple(rows), note),)
+    return (Table(TITLE, ("answer", "typical words"), tuple(rows), note),)
 
 
 def _phrases(found: Sequence[str]) -> set[str]:
