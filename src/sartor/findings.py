@@ -25,7 +25,7 @@ from sartor.jobs import (
 )
 from sartor.metrics import COST_METRICS, Metric
 from sartor.stages.decide import CODES, decide
-from sartor.stages.predict import calibrate, estimate
+from sartor.stages.predict import Calibration, calibrate, estimate
 from sartor.types import (
     Artifact,
     Candidate,
@@ -75,6 +75,7 @@ class Findings:
         self._refusals: dict[str, list[Refusal]] = defaultdict(list)
         self._stopped: dict[str, tuple[str, str]] = {}
         self._trained: dict[str, list[tuple[TrainJob, TrainResult]]] = defaultdict(list)
+        self._calibration: Calibration | None = None  # of all that was probed so far
         self._records: tuple[Record, ...] | None = None
         self._decision: Decision | None = None
         for job, result in trained:
@@ -85,8 +86,9 @@ class Findings:
     def records(self) -> tuple[Record, ...]:
         """Every candidate with what is known of it, estimates included where nothing was measured."""
         if self._records is None:
-            calibration = calibrate(self._pairs())
-            self._records = tuple(self._record(seed, calibration) for seed in self._seeds.values())
+            if self._calibration is None:
+                self._calibration = calibrate(self._pairs())
+            self._records = tuple(self._record(seed, self._calibration) for seed in self._seeds.values())
         return self._records
 
     def decision(self) -> Decision:
@@ -140,6 +142,7 @@ class Findings:
         match outcome.result:
             case DescribeResult(costs=costs):
                 self._costs.update({cost.network: cost for cost in costs})
+                self._calibration = None
                 self._refuse_fewer_bits({cost.network for cost in costs if not cost.multiplies})
             case ArtifactResult(artifact=artifact):
                 self._files[artifact.sha256] = artifact
@@ -172,6 +175,7 @@ class Findings:
             self._add_reference(action.subject, job)
         held = self._finals if job.trained else self._probes
         held[action.subject] = result.measurements
+        self._calibration = None
         insight = self.insights.get(action.subject, Insight(split=""))
         self.insights[action.subject] = replace(insight, latency_parts_ms=result.latency_parts_ms)
 
@@ -250,7 +254,7 @@ class Findings:
                 pairs.append((cost, candidate, latency))
         return pairs
 
-    def _record(self, seed: Record, calibration: Any) -> Record:
+    def _record(self, seed: Record, calibration: Calibration) -> Record:
         candidate, name = seed.candidate, seed.candidate.id
         measured = (
             *self._probes.get(name, ()),
