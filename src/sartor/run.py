@@ -21,7 +21,7 @@ from sartor.errors import DeviceError, SartorError
 from sartor.evidence import Evidence, Workspace, sole_holder, write_json
 from sartor.execute import Executor
 from sartor.findings import Findings, finished_trainings
-from sartor.jobs import PrepareJob
+from sartor.jobs import PrepareJob, TrainJob, TrainResult
 from sartor.metrics import COST_METRICS, Metric, quality_derivatives
 from sartor.prepared import open_data
 from sartor.stages.candidates import candidates
@@ -51,6 +51,9 @@ class Observer(Protocol):
     def searching(self, records: Sequence[Record]) -> None:
         """The candidates are known."""
 
+    def recalling(self, trained: Sequence[tuple[TrainJob, TrainResult]]) -> None:
+        """Trainings of candidates that other runs have finished on the same data; they serve again."""
+
     def doing(self, action: Action) -> None:
         """An action begins that was not done before."""
 
@@ -69,6 +72,8 @@ class Silence:
     def device(self, device: Device) -> None: ...
 
     def searching(self, records: Sequence[Record]) -> None: ...
+
+    def recalling(self, trained: Sequence[tuple[TrainJob, TrainResult]]) -> None: ...
 
     def doing(self, action: Action) -> None: ...
 
@@ -163,6 +168,8 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     observer.searching(records)
     task: Task = registry.get("tasks", requirement.task)
     trained = finished_trainings(executor.evidence, card.fingerprint, requirement.seed, place.id, started)
+    searched = {record.candidate.network.id for record in records}
+    observer.recalling([(job, result) for job, result in trained if job.network.id in searched])
     findings = Findings(requirement, card, device, metrics_of(task), records, trained)
     findings.spend(prepared.seconds)
     return findings

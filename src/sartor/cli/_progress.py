@@ -13,7 +13,7 @@ from sartor import registry
 from sartor.catalog.contracts import Action, Outcome
 from sartor.cli._console import console
 from sartor.findings import Findings
-from sartor.jobs import TrainResult
+from sartor.jobs import TrainJob, TrainResult
 from sartor.language import say
 from sartor.language.layout import cut, labelled, padded
 from sartor.metrics import COST_METRICS, index
@@ -102,6 +102,18 @@ class Progress(Silence):
             + f" ({', '.join(ways)})"
             + "".join(say("; ") + say(f"{model} in {names} alone") for model, names in _in_few_ways(records).items()),
         )
+
+    def recalling(self, trained: Sequence[tuple[TrainJob, TrainResult]]) -> None:
+        if not trained:
+            return
+        metric = registry.get("tasks", self._requirement.task).metrics[0]
+        job, best = trained[0]
+        for other, result in trained[1:]:
+            if metric.better(result.score, best.score):
+                job, best = other, result
+        title = f"{job.network.id} {best.score:.3f}"
+        text = say(f"{len(trained)} trainings of earlier runs on the same data are at hand, best {title} on validation")
+        self._line("", text)
 
     def doing(self, action: Action) -> None:
         self._turn(action)
