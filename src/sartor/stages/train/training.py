@@ -21,7 +21,8 @@ def train(job: TrainJob, workspace: Workspace, tell: Tell = silent) -> TrainResu
 
     Killed anywhere and called again it continues from its last checkpoint, mid-epoch included, and ends with the
     same weights to the bit on a CPU with the same number of threads: order, augmentation and dropout are functions of
-    (seed, step), and a checkpoint holds everything else. The weights kept are the moving average.
+    (seed, step), and a checkpoint holds everything else. The weights kept are the moving average,
+    at the end or where it scored better on validation before.
 
     Example::
 
