@@ -111,7 +111,8 @@ class Task(Protocol):
     ``Pipeline.options``.
     A task may define ``look(raws, outputs, labels) -> tuple[Table, ...]``: what answers have in common with their
     inputs, on up to 2,000 samples of a split, for the report.
-    Further keys of ``data`` that it takes stand in ``options``; what was given of them is the fact ``options``.
+    Further keys of ``data`` that it takes stand in ``options``, those that may name files in ``files`` too; what was
+    given of them is the fact ``options``.
     """
 
     name: str

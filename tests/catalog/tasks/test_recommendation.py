@@ -286,3 +286,14 @@ def test_from_a_table_to_a_list(tmp_path):
         job = TrainJob("recommendation", network, card.fingerprint, family.recipe(network, 60, 1), 0, 1)
         reached[name] = train(job, workspace).score
     assert reached["ease"] > reached["most-popular"] + 0.2  # what comes next on a circle
+
+
+def test_tables_beside_are_found_from_the_requirement(tmp_path):
+    from sartor.stages.requirement import read_requirement
+
+    for name in ("events.csv", "things.csv"):
+        (tmp_path / name).write_text("user,item\n1,2\n")
+    written = "task: recommendation\ndata: {train: events.csv, items: things.csv, users: elsewhere.csv, time: when}\n"
+    (tmp_path / "asked.yaml").write_text(written)
+    found = read_requirement(tmp_path / "asked.yaml").data.options
+    assert found == {"items": str(tmp_path / "things.csv"), "users": "elsewhere.csv", "time": "when"}

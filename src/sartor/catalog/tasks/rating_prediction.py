@@ -39,6 +39,7 @@ class RatingPrediction:
     truth = "number"
     splitting = "random"
     options = OPTIONS
+    files = frozenset({"items"})
     advice: Mapping[str, str] = {}
     metrics = METRICS
 

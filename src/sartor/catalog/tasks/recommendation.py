@@ -44,6 +44,7 @@ class Recommendation:
     truth = "structure"
     splitting = "random"
     options = OPTIONS
+    files = frozenset({"items", "users"})
     advice: Mapping[str, str] = {}
     metrics = (
         Metric("ndcg_at_10", "", "higher", "quality", "NDCG@10", bounded=True),

@@ -137,7 +137,7 @@ def _unknown_metric(path: KeyPath, name: str, known: Mapping[str, Measurable], t
     elsewhere = [other for other in registry.names("tasks") if asked in _quality_names(other)]
     if elsewhere:
         return (
-            f"{dotted(path)} is not a metric of {task} but of {', '.join(elsewhere)}, which asks another question. "
+            f"{dotted(path)} is not a metric of {task}; it belongs to {', '.join(elsewhere)}. "
             f"There are: {', '.join(plain)} (sartor metrics {task})"
         )
     hint = did_you_mean(asked, plain, of="There are")

@@ -84,7 +84,7 @@ class _Reader:
         return Requirement(
             name=form.name or self._document.name,
             task=form.task,
-            data=self._data(form.data),
+            data=self._data(form.data, task),
             target=target,
             limits=read_limits(form.limits, task, self._problems),
             objectives=read_objectives(form.objectives, task, self._problems),
@@ -106,9 +106,15 @@ class _Reader:
         self._problems.add(("task",), f"task is {shown(form.task)}, which is not among the tasks. {hint}")
         return nearest(form.task.lower().replace("_", "-"), tasks) or ""
 
-    def _data(self, form: DataForm) -> DataSource:
-        options = dict(form.model_extra or {})
-        for key in options:
+    def _data(self, form: DataForm, task: str) -> DataSource:
+        plugin = registry.get("tasks", task) if task else None
+        known: frozenset[str] = getattr(plugin, "options", frozenset())
+        files: frozenset[str] = getattr(plugin, "files", frozenset())
+        options = {
+            key: self._beside(("data", key), value) if key in files and isinstance(value, str) else value
+            for key, value in (form.model_extra or {}).items()
+        }
+        for key in options.keys() - known:
             absent = [split for split in (*_SPLITS, "input", "label") if split not in form.model_fields_set]
             if self._problems.known(("data", "train")):
                 absent.append("train")
@@ -118,6 +124,11 @@ class _Reader:
                 self._problems.add(path, f"{dotted(path)} is not a key of data. Did you mean {near}?")
         places = {split: self._path(("data", split), getattr(form, split)) for split in _SPLITS}
         return DataSource(**places, input=form.input, label=form.label, options=options)
+
+    def _beside(self, path: KeyPath, written: str) -> str:
+        """A file that an option names: absolute where it is found as splits are, else as written, for the reader."""
+        place = self._folder(path)[0] / written
+        return str(place.resolve()) if place.is_file() else written
 
     def _budget(self, form: RequirementForm) -> Budget:
         seconds = 0.0
