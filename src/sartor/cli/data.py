@@ -97,7 +97,7 @@ def card_lines(card: DataCard) -> list[str]:
     lines.append(labelled("  licence", card.licence or "not stated (data.licence)"))
     lines.append(labelled("  fingerprint", card.fingerprint[:16]))
     if card.splits["train"].classes:
-        lines += ["", labelled("Classes", f"{_counted(card)} in train"), *_bars(card)]
+        lines += ["", labelled(str(card.facts.get("labels_are", "classes")).capitalize(), f"{_counted(card)} in train"), *_bars(card)]
     return [*lines, "", *_problem_lines(card)]
 
 
@@ -105,7 +105,7 @@ def _fact_lines(facts: Mapping[str, Any]) -> list[str]:
     """What is known of the samples: ranges, counts, and whatever a task says of parts of them, e.g. columns."""
     lines = []
     for name, fact in facts.items():
-        if name in ("split", "mirror") or not isinstance(fact, Mapping) or not fact:
+        if name in ("split", "mirror", "options") or not isinstance(fact, Mapping) or not fact:
             continue
         if fact.keys() == {"smallest", "median", "largest"}:
             shape = f" ({say('h × w')})" if name == "sizes" else ""
