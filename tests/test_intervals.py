@@ -51,11 +51,44 @@ def test_percentile_interval_covers_the_truth(q):
 def test_paired_drop_brackets_the_mean_difference(pairs):
     parent, child = zip(*pairs, strict=True)
     value, low, high = paired_drop(parent, child, 0.95)
-    assert low < value < high
+    assert -1 <= low <= value <= high <= 1
+    assert low < high
     assert value == pytest.approx(sum(parent) / len(parent) - sum(child) / len(child))
 
 
 def test_equal_answers_are_not_certainty():
     value, low, high = paired_drop([1] * 100, [1] * 100, 0.95)
     assert value == 0
-    assert low < 0 < high
+    exact = proportion(0, 100, 0.95)[1]
+    assert exact <= high == -low < 1.1 * exact
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=50), st.floats(0.01, 1000))
+def test_a_drop_does_not_depend_on_the_unit(pairs, factor):
+    parent, child = ([side * 0.9 + 0.05 for side in column] for column in zip(*pairs, strict=True))
+    plain = paired_drop(parent, child, 0.9)
+    scaled = paired_drop([factor * p for p in parent], [factor * c for c in child], 0.9, span=factor)
+    assert scaled == pytest.approx([factor * end for end in plain], abs=1e-9 * factor)
+    assert paired_drop(child, parent, 0.9) == pytest.approx((-plain[0], -plain[2], -plain[1]), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "drop", "differing"),
+    [(60, 0.05, 0.05), (60, 0.05, 0.1), (150, 0.01, 0.01), (150, 0.02, 0.025), (150, 0.05, 0.06)],
+)
+def test_a_loss_beyond_the_limit_passes_as_seldom_as_promised(n, drop, differing):
+    """Over every number of losses and gains, with its probability where the true loss is just at the limit."""
+    wrong = 0.0
+    for losses in range(n + 1):
+        of_losses = stats.binom.pmf(losses, n, (differing + drop) / 2)
+        if of_losses < 1e-7:
+            continue
+        share = (differing - drop) / 2 / (1 - (differing + drop) / 2)
+        for gains in range(n - losses + 1):
+            chance = of_losses * stats.binom.pmf(gains, n - losses, share)
+            if chance < 1e-7:
+                continue
+            parent = [1] * losses + [0] * gains + [1] * (n - losses - gains)
+            child = [0] * losses + [1] * gains + [1] * (n - losses - gains)
+            wrong += chance * (paired_drop(parent, child, 0.95)[2] <= drop)
+    assert wrong <= 0.0255

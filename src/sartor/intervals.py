@@ -122,11 +122,29 @@ def percentile(sorted_values: Sequence[float], q: float, confidence: float) -> t
     return value, min(value, sorted_values[low]), bound
 
 
-def paired_drop(parent: Sequence[float], child: Sequence[float], confidence: float) -> tuple[float, float, float]:
+def unseen(n: int, confidence: float) -> float:
+    """Share of samples that may be unlike all of n: about the upper bound of a proportion of which none was seen."""
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    return z * z / (n + z * z)
+
+
+def paired_drop(
+    parent: Sequence[float], child: Sequence[float], confidence: float, span: float = 1.0
+) -> tuple[float, float, float]:
     """Mean loss of the child against the parent on the same samples: parent - child, positive when worse.
 
-    The interval is normal on the paired differences, widened by half an observation so that n equal pairs
-    do not claim certainty.
+    A normal interval would claim near certainty where hardly a pair differs: with a true loss of 0.005, none of 100
+    pairs differs 6 times of 10. So z²/2 pairs of the largest difference in each direction are added to those seen
+    (Agresti and Coull 1998, for differences), and both ends move out by up to two pairs for the skewness of losses
+    that outnumber gains. Where contributions are 0 or 1, an end also lies no nearer than the exact bound of all losses,
+    less the gains. An end then misses the truth with at most about (1 - confidence) / 2: enumerated over losses and
+    gains for 20 to 3,000 pairs it was at most 0.0261 in place of 0.025, at 30 pairs (``tests/test_intervals.py``).
+
+    Args:
+        parent: contribution per sample, higher is better.
+        child: the same samples.
+        confidence: of the two-sided interval.
+        span: the largest difference that a pair can have.
 
     Raises:
         ValueError: different or zero length.
@@ -135,8 +153,16 @@ def paired_drop(parent: Sequence[float], child: Sequence[float], confidence: flo
     if n == 0 or n != len(child):
         raise ValueError(f"parent and child need the same number of samples, but got {n} and {len(child)}")
     differences = [float(p) - float(c) for p, c in zip(parent, child, strict=True)]
-    mean = math.fsum(differences) / n
-    variance = math.fsum((d - mean) ** 2 for d in differences) / max(1, n - 1)
+    value = math.fsum(differences) / n
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    half = z * math.sqrt(variance / n) + 0.5 / n
-    return mean, mean - half, mean + half
+    more = n + z * z
+    centre = math.fsum(differences) / more
+    squares = math.fsum(d * d for d in differences) + (z * span) ** 2
+    half = z * math.sqrt((squares / more - centre * centre) / more)
+    half += 2 * abs(math.fsum(d**3 for d in differences)) / squares / n
+    low, high = centre - half, centre + half
+    if {*differences} <= {-span, 0.0, span}:
+        losses, gains = differences.count(span), differences.count(-span)
+        high = max(high, span * (proportion(losses, n, confidence)[1] - gains / n))
+        low = min(low, span * (losses / n - proportion(gains, n, confidence)[1]))
+    return value, max(-span, min(value, low)), min(span, max(value, high))

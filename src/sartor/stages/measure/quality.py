@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from collections.abc import Mapping, Sequence
@@ -227,10 +228,13 @@ def lost(metric: Metric, parent: Scores, child: Scores, confidence: float) -> In
     """How much worse the child is than its parent on the same samples, positive when worse, with its interval.
 
     Where the metric is the mean of contributions: of their paired differences. Else by bootstrap, both scored on the
-    same samples drawn with repetition (percentile interval, Efron 1979), widened by half a sample as there.
+    same samples drawn with repetition (percentile interval, Efron 1979); what no sample showed is allowed for as there.
     """
+    scale = 1.0 if metric.bounded else abs(parent.values[metric.name][0])
     if parent.resample is None or child.resample is None:
-        return intervals.paired_drop(parent.correct.tolist(), child.correct.tolist(), confidence)
+        ours, theirs = parent.correct.tolist(), child.correct.tolist()
+        span = 1.0 if metric.bounded else max((abs(a - b) for a, b in zip(ours, theirs, strict=True)), default=scale)
+        return intervals.paired_drop(ours, theirs, confidence, span)
     sign = 1.0 if metric.direction == "higher" else -1.0
     n = len(child.correct)
     generator = np.random.default_rng(0)
@@ -239,8 +243,8 @@ def lost(metric: Metric, parent: Scores, child: Scores, confidence: float) -> In
     value = sign * (parent.values[metric.name][0] - child.values[metric.name][0])
     tail = (1 - confidence) / 2
     low, high = (float(edge) for edge in np.quantile(differences, (tail, 1 - tail)))
-    half = 0.5 / n * (1.0 if metric.bounded else abs(parent.values[metric.name][0]))
-    return value, min(value, low) - half, max(value, high) + half
+    unseen = intervals.unseen(n, confidence) * scale
+    return value, value - math.hypot(max(0.0, value - low), unseen), value + math.hypot(max(0.0, high - value), unseen)
 
 
 def worst_class(correct: Array, truths: Array, confidence: float) -> tuple[float, float, float] | None:
