@@ -97,7 +97,11 @@ def card_lines(card: DataCard) -> list[str]:
     lines.append(labelled("  licence", card.licence or "not stated (data.licence)"))
     lines.append(labelled("  fingerprint", card.fingerprint[:16]))
     if card.splits["train"].classes:
-        lines += ["", labelled(str(card.facts.get("labels_are", "classes")).capitalize(), f"{_counted(card)} in train"), *_bars(card)]
+        lines += [
+            "",
+            labelled(str(card.facts.get("labels_are", "classes")).capitalize(), f"{_counted(card)} in train"),
+            *_bars(card),
+        ]
     return [*lines, "", *_problem_lines(card)]
 
 
