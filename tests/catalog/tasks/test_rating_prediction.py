@@ -73,6 +73,7 @@ def test_answers_and_explanations_are_in_ratings():
         "label": "3.1",
         "value": pytest.approx(3.1),
         "unknown": ["b"],
+        "note": "not known and left out: b",
     }
     found = TASK.explain(ask, asked, PIPELINE)
     assert [(cause.name, round(cause.weight, 3)) for cause in found.causes] == [("a", 0.2), ("b", -0.1)]

@@ -178,6 +178,7 @@ def test_answers_say_what_was_not_known():
     assert answer["label"] == answer["top"][0]["label"] == "c"
     assert answer["confidence"] == pytest.approx(np.exp(5) / np.exp(np.arange(1, 6)).sum())
     assert answer["unknown"] == ["x"]
+    assert answer["note"] == "not known and left out: x"
     assert json.loads(json.dumps(answer)) == answer
     with pytest.raises(DataError):
         TASK.answer(np.full((5, 2), np.nan, np.float32), PIPELINE, request)

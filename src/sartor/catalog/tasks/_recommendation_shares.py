@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from sartor.catalog.tasks._recommendation_scores import MASKED
 from sartor.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+SAID = 5  # items that a note names
 
 
 def pairs(numbers: Array, shares: Array) -> list[tuple[int, float]]:
@@ -39,6 +42,16 @@ def _softmax(output: Array, rows: Array) -> tuple[Array, Array]:
     numbers, scores = output[rows, 0].astype(np.int64), output[rows, 1].astype(np.float64)
     powers = np.exp(scores - scores.max(initial=-np.inf))
     return numbers, powers / powers.sum()
+
+
+def noted(new: Sequence[str], unknown: Sequence[str]) -> str:
+    """What an answer says beside its list; empty where there is nothing to say."""
+    best, missed = ", ".join(new[:SAID]), ", ".join(unknown[:SAID]) + (" …" if len(unknown) > SAID else "")
+    if new and unknown:
+        return f"best of the new items: {best}; not known and left out: {missed}"
+    if new:
+        return f"best of the new items: {best}"
+    return f"not known and left out: {missed}" if unknown else ""
 
 
 def share_of(output: Array, item: int) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sartor.catalog.contracts import Sighting
 from sartor.catalog.tasks import _regression_methods
 from sartor.catalog.tasks._rating_histories import Question, read_question
+from sartor.catalog.tasks._recommendation_shares import noted
 from sartor.catalog.tasks._regression_scores import METRICS, number_text
 from sartor.reading.rated_pairs import OPTIONS
 from sartor.reading.sample import Part
@@ -92,7 +93,8 @@ class RatingPrediction:
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
         """See :func:`_regression_methods.answer`; what was asked with and train does not hold is told."""
         unknown = list(getattr(decoded, "unknown", ()))
-        return _regression_methods.answer(output, pipeline) | ({"unknown": unknown} if unknown else {})
+        found = _regression_methods.answer(output, pipeline)
+        return found | {"unknown": unknown, "note": noted((), unknown)} if unknown else found
 
     def spell_out(self, raw: bytes, learnt: Any) -> bytes:
         """A question with the ratings that are stored of its user, where it names the user alone."""

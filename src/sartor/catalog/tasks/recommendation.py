@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
-from sartor.catalog.tasks._recommendation_shares import new_shares, pairs, share_of, shares
+from sartor.catalog.tasks._recommendation_shares import new_shares, noted, pairs, share_of, shares
 from sartor.errors import DataError
 from sartor.metrics import Metric
 from sartor.reading.ratings import OPTIONS
@@ -114,7 +114,7 @@ class Recommendation:
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
         """The best items (``top_k`` in the pipeline's options, 10); what was asked with and is not known is told.
 
-        ``new`` lists the best of the items that train lacks, where there are any. ``confidence`` is an item's share by
+        ``new`` lists the best of the items that train lacks, where there are any; ``note`` says both. ``confidence`` is an item's share by
         softmax of the scores of all listed items: it says how far the first stands out from the rest of the list, not
         how likely it is to be liked.
         """
@@ -125,6 +125,8 @@ class Recommendation:
         )
         unknown = list(getattr(decoded, "unknown", ()))
         more = ({"new": new} if new else {}) | ({"unknown": unknown} if unknown else {})
+        note = noted([one["label"] for one in new], unknown)
+        more |= {"note": note} if note else {}
         return {**(top[0] if top else {"label": "nothing new", "confidence": 0.0}), "top": top, **more}
 
     def spell_out(self, raw: bytes, learnt: Any) -> bytes:
@@ -147,7 +149,9 @@ class Recommendation:
             return Explanation("items", (), "there is nothing new to recommend")
         first, name = int(numbers[0]), pipeline.labels[int(numbers[0])]
         if not len(latest) and request.features:
-            return Explanation("items", (), f"{name} rests on the user's features: there is no history to explain it by")
+            return Explanation(
+                "items", (), f"{name} rests on the user's features: there is no history to explain it by"
+            )
         if not len(latest):
             return Explanation("items", (), f"{name} is what is popular: there is no history to explain it by")
         weights = [float(found[0]) - share_of(output, first) for output in outputs[1:]]
