@@ -114,9 +114,9 @@ class Recommendation:
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
         """The best items (``top_k`` in the pipeline's options, 10); what was asked with and is not known is told.
 
-        ``new`` lists the best of the items that train lacks, where there are any; ``note`` says both. ``confidence`` is an item's share by
-        softmax of the scores of all listed items: it says how far the first stands out from the rest of the list, not
-        how likely it is to be liked.
+        ``new`` lists the best of the items that train lacks, where there are any; ``note`` says both. ``confidence`` is
+        an item's share by softmax of the scores of all listed items: it says how far the first stands out from the rest
+        of the list, not how likely it is to be liked.
         """
         count = max(1, int(pipeline.options.get("top_k", LISTED)))
         top, new = (
@@ -125,7 +125,7 @@ class Recommendation:
         )
         unknown = list(getattr(decoded, "unknown", ()))
         more = ({"new": new} if new else {}) | ({"unknown": unknown} if unknown else {})
-        note = noted([one["label"] for one in new], unknown)
+        note = noted([str(one["label"]) for one in new], unknown)
         more |= {"note": note} if note else {}
         return {**(top[0] if top else {"label": "nothing new", "confidence": 0.0}), "top": top, **more}
 
