@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
 from sartor.catalog.tasks import _picture_methods
-from sartor.catalog.tasks._faces_gallery import Gallery, name_face, threshold_of, verify
+from sartor.catalog.tasks._faces_gallery import UNKNOWN, Gallery, name_face, threshold_of, verify
 from sartor.catalog.tasks._faces_scores import METRICS
 from sartor.errors import DataError
 from sartor.reading.faces import OPTIONS
@@ -216,7 +216,8 @@ class FaceRecognition:
         from sartor.media.image import thumbnail
 
         answer = name_face(output, pipeline)
-        return Example("", pipeline.labels[int(truth)], answer["label"], answer.get("confidence", 0.0), thumbnail(raw))
+        named = answer["label"] if answer["label"] != UNKNOWN or "confidence" in answer else ""  # nobody is enrolled
+        return Example("", pipeline.labels[int(truth)], named, answer.get("confidence", 0.0), thumbnail(raw))
 
     def target(self, truth: Any, input_size: Sequence[int], labels: Sequence[str]) -> Array:
         import numpy as np
