@@ -5,12 +5,13 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_summary import PIPELINE, observation
 
 from sartor.codec import from_plain, to_plain
 from sartor.errors import Unsupported
 from sartor.jobs import CompareJob, CompareResult, CompareSide
 from sartor.stages.measure import compare
-from sartor.stages.measure.comparison import Median, is_tie, ratio_of
+from sartor.stages.measure.comparison import Block, Median, is_tie, ratio_of, result_of
 
 medians = st.builds(
     lambda value, below, above: Median(value, value * below, value * above),
@@ -45,6 +46,30 @@ def test_a_linear_drift_cancels_in_abba():
 )
 def test_ties(low, high, tie):
     assert is_tie(low, high) is tie
+
+
+def round_of(ours, theirs, share=0.0):
+    """A round in which every process of a side took so many milliseconds, and others that share of the cores."""
+    pair = [[observation([value] * 60, share=share) for _ in range(2)] for value in (ours, theirs)]
+    return Block(*pair)
+
+
+COMPARED = CompareJob(
+    CompareSide("a", PIPELINE), CompareSide("b", PIPELINE), "data", "device", 0.95, "latency_vs_parent"
+)
+
+
+def test_a_disturbed_round_is_dropped_where_another_was_quiet():
+    found = result_of(COMPARED, [round_of(5.0, 1.0, share=0.5), round_of(0.5, 1.0)]).measurement
+    assert (found.value, found.noisy) == (pytest.approx(0.5), False)
+    assert found.conditions["blocks_dropped_as_noisy"] == 1
+
+
+def test_rounds_that_were_all_disturbed_decide_nothing():
+    found = result_of(COMPARED, [round_of(5.0, 1.0, share=0.5), round_of(0.5, 1.0, share=0.5)]).measurement
+    assert found.noisy
+    assert found.low <= 0.5
+    assert found.high >= 5.0
 
 
 def job(prepared, pipeline, ours, other):
