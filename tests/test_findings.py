@@ -1,9 +1,13 @@
 """What a run takes in of the outcomes of its actions: judgements with what they show, explanations, refusals."""
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from sartor.catalog.contracts import Action, Outcome
-from sartor.findings import Findings
+from sartor.evidence import Evidence
+from sartor.findings import Findings, looks_of_others
 from sartor.jobs import ArtifactResult, EvaluateJob, EvaluateResult, ExplainJob, ExplainResult
 from sartor.run import _pipeline, metrics_of
 from sartor.testing.tiny_package import tiny_run, write_colour_model
@@ -69,3 +73,24 @@ def test_a_package_is_run_with_what_its_file_was_judged_with(run, word_files, tm
     assert (pipeline.encoding, pipeline.learnt) == ("words", word_files[2].learnt)
     pictures = tiny_run(write_colour_model(tmp_path / "made.onnx"))
     assert _pipeline(pictures.records[0], pictures).learnt == ""
+
+
+def test_what_other_runs_asked_the_test_split_is_counted(run, tmp_path):
+    evidence = Evidence(tmp_path / "evidence.db")
+    for key, who, split, file in (
+        ("1", "mine", "test", "a"),
+        ("2", "first", "test", "b"),
+        ("3", "first", "test", "c"),
+        ("4", "second", "test", "c"),
+        ("5", "second", "validation", "d"),
+    ):
+        job = replace(judged(run, split).job, artifact=file)
+        evidence.add(key=key, stage="evaluate", job=job, result=None, seconds=1.0, run=who)
+    refusal = {"code": "CRASHED", "detail": "it crashed"}
+    crashed = replace(judged(run, "test").job, artifact="e")
+    evidence.add(key="6", stage="evaluate", job=crashed, result=None, seconds=1.0, run="third", refusal=refusal)
+    later = time.time() + 1
+    assert looks_of_others(evidence, "data", "mine", later) == (2, 2)
+    assert looks_of_others(evidence, "data", "mine", later - 1000) == (0, 0)
+    assert looks_of_others(evidence, "other data", "mine", later) == (0, 0)
+    evidence.close()

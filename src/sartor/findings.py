@@ -312,3 +312,17 @@ def finished_trainings(
         and entry.job["data"] == data
         and entry.job["seed"] == seed
     ]
+
+
+def looks_of_others(evidence: Evidence, data: str, run: str, started: float) -> tuple[int, int]:
+    """Files that other runs had judged by the test split when this one was first begun, and how many those runs are."""
+    looks = [
+        entry
+        for entry in evidence.of_stage("evaluate")
+        if not entry.refusal
+        and entry.run != run
+        and entry.created < started
+        and entry.job["data"] == data
+        and entry.job["split"] == "test"
+    ]
+    return len({entry.job["artifact"] for entry in looks}), len({entry.run for entry in looks})

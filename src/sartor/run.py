@@ -20,7 +20,7 @@ from sartor.devices import device_of
 from sartor.errors import DeviceError, SartorError
 from sartor.evidence import Evidence, Workspace, sole_holder, write_json
 from sartor.execute import Executor
-from sartor.findings import Findings, finished_trainings
+from sartor.findings import Findings, finished_trainings, looks_of_others
 from sartor.jobs import PrepareJob, TrainJob, TrainResult
 from sartor.metrics import COST_METRICS, Metric, quality_derivatives
 from sartor.prepared import open_data
@@ -29,7 +29,7 @@ from sartor.stages.data import stamp
 from sartor.stages.measure import margins
 from sartor.stages.package import build_package
 from sartor.storage import write_text
-from sartor.types import DataCard, Device, Pipeline, Record, Requirement, RunFile, Step
+from sartor.types import DataCard, DataProblem, Device, Pipeline, Record, Requirement, RunFile, Step
 
 FORMAT = 1
 GOLDEN_SAMPLES = 8
@@ -160,7 +160,7 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     prepared = executor.do("prepare", prepare, observer.tell)
     if prepared.refusal is not None:
         raise SartorError(prepared.refusal.detail)
-    card: DataCard = prepared.result.card
+    card = _with_test_looks(prepared.result.card, executor.evidence, place.id, started)
     observer.prepared(card)
     device = device_of(requirement.target.device, place.workspace, observer.tell)
     observer.device(device)
@@ -173,6 +173,18 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     findings = Findings(requirement, card, device, metrics_of(task), records, trained)
     findings.spend(prepared.seconds)
     return findings
+
+
+def _with_test_looks(card: DataCard, evidence: Evidence, run: str, started: float) -> DataCard:
+    """The card, saying how often other runs have used the test split: a run cannot correct for a choice among runs."""
+    files, runs = looks_of_others(evidence, card.fingerprint, run, started)
+    if not files:
+        return card
+    sentence = (
+        f"other runs ({runs}) had {files} file{'s' if files > 1 else ''} judged by the test split before; "
+        "a choice between runs by their test figures is not covered by the confidence"
+    )
+    return replace(card, problems=(*card.problems, DataProblem("TEST_REUSED", "test", files, sentence)))
 
 
 def _refuse_other_machine(device: Device, requirement: Requirement) -> None:
