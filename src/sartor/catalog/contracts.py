@@ -294,10 +294,11 @@ class Session(Protocol):
 class Runtime(Protocol):
     """Runs artifacts. ``precisions`` says which it can truly run on a device, for which compressor.
 
-    ``reference`` runtimes are measured for comparison and never shipped. An attribute ``domains`` names the ONNX operator
-    domains it runs beyond the standard one. Two methods more serve int8 files, which may be other models elsewhere:
-    ``held_to(level)`` gives environment variables with which a process behaves as on a lower level of instruction sets
-    (``sartor.levels``), ``same_on(path, level)`` the levels on which a file's integer products are the same.
+    ``reference`` runtimes are measured for comparison and never shipped. An attribute ``domains`` names the ONNX
+    operator domains it runs beyond the standard one. Two methods more serve int8 files, which may be other models
+    elsewhere: ``held_to(level)`` gives environment variables with which a process behaves as on a lower level of
+    instruction sets (``sartor.levels``), ``same_on(path, level)`` the levels on which a file's integer products are
+    the same.
     """
 
     name: str
