@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-HELD_OUT = 297
+HELD_OUT = 200
 
 
 def digits():

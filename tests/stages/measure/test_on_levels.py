@@ -69,15 +69,19 @@ def test_without_dot_products_the_same_int8_file_is_another_model(known):
 
 
 def test_onnx_runtime_reasons_where_it_cannot_be_held(known):
-    wanted = ("avx512-vnni", "avx2", "avx512")
-    full, reduced = (scored(known, name, "onnxruntime", wanted) for name in ("int8", "int7"))
+    workspace, _, files = known
+    full = scored(known, "int8", "onnxruntime", ("avx512-vnni", "avx2", "avx512"))
     assert set(full.conditions["same_on"]) == {"avx2-vnni", "avx512-vnni", "amx"}
-    assert set(reduced.conditions["same_on"]) == X86
     assert full.conditions["on_levels"] == {}
-
-
-def test_nothing_is_said_of_levels_where_nobody_asks(known):
-    assert "level" not in scored(known, "fp32", "onnxruntime", ()).conditions
+    runtime = registry.get("runtimes", "onnxruntime")
+    same = {
+        (name, level): runtime.same_on(workspace.objects.path(files[name]), level)
+        for name in ("int8", "int7")
+        for level in ("avx2", "neon-dot")
+    }
+    assert same["int8", "avx2"] == {"avx2"}
+    assert same["int7", "avx2"] == X86
+    assert same["int8", "neon-dot"] == same["int7", "neon-dot"] == {"neon-dot"}
 
 
 @given(st.lists(st.integers(-128, 127), min_size=1, max_size=60))
