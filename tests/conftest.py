@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sartor import registry
 
@@ -15,6 +16,33 @@ os.environ["SARTOR_LANGUAGE"] = "en"  # whoever runs them: tests read what is sa
 
 HERE = Path(__file__).parent
 WORDS = ("bread", "free", "money", "see", "tomorrow", "you")  # the middle ones speak for spam
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: two processes then end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """Six hundred handwritten digits as PNG files in class folders, and a requirement beside them."""
+    from sklearn.datasets import load_digits
+
+    folder = tmp_path_factory.mktemp("digits")
+    data = load_digits()
+    for place, (pixels, label) in enumerate(zip(data.images[:600], data.target[:600], strict=True)):
+        split = "test" if place % 4 == 0 else "train"
+        path = folder / "data" / split / str(label) / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((pixels * 15.9).astype("uint8")).save(path)
+    (folder / "req.yaml").write_text(
+        "task: image-classification\n"
+        "data: {train: data/train, test: data/test}\n"
+        "target: {threads: 1}\n"
+        "limits: {accuracy: {min: 0.6}, latency_p95_ms: {max: 200}, size_mb: {max: 1}, memory_peak_mb: {max: 600}}\n"
+    )
+    return folder
 
 
 @pytest.fixture(scope="session")
