@@ -27,7 +27,7 @@ Ratios of other to ours, above 1 where ours is cheaper: fresh processes in turn,
 is what the blocks leave open."""
 COSTS = (("latency p95", "ms"), ("size", "MB"), ("peak memory", "MB"))
 BETTER = ", ours better by"
-OURS, THEIRS, INK, FAINT = "#0b6e4f", "#8a94a6", "#1c2733", "#dde2ea"
+OURS, THEIRS, INK, FAINT = "#7cc9a5", "#b4bdcb", "#1c2733", "#dde2ea"
 ROW, TOP, NAME, CELL, GAP = 24, 44, 150, 150, 14
 Rows = Sequence[Mapping[str, str]]
 
@@ -226,7 +226,7 @@ def _ratio(row: Mapping[str, str]) -> str:
     ratio = _float(row.get("ratio"))
     if ratio is None:
         return ""
-    doubt = "" if row.get("claimed", "") in ("", "yes") else " (within noise)"
+    doubt = "" if row.get("claimed", "") in ("", "yes") else " (not claimed)"
     return f"{_number(ratio)} ×{doubt}"
 
 
