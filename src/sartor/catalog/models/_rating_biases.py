@@ -29,6 +29,11 @@ class Questions:
     def __len__(self) -> int:
         return len(self.item)
 
+    def held_out(self) -> tuple[Questions, Questions]:
+        """Those to fit to while something is chosen, and those to choose by."""
+        numbers = torch.arange(len(self))
+        return self.take(numbers % HELD_OUT != 0), self.take(numbers % HELD_OUT == 0)
+
     def take(self, rows: Tensor) -> Questions:
         """Some of them."""
         return Questions(self.item[rows], self.rated[rows], self.ratings[rows], self.answers[rows])
@@ -76,20 +81,19 @@ class Biases(nn.Module):
         user = above.sum(1) / (there.sum(1) + self.strength)
         return self.mean + self.bias[item] + user, (above - user[:, None]) * there
 
-    def fit(self, questions: Questions) -> None:
-        """Choose how strongly biases are held back by questions held out, then set them from all."""
-        numbers = torch.arange(len(questions))
-        judged, kept = questions.take(numbers % HELD_OUT == 0), questions.take(numbers % HELD_OUT != 0)
+    def choose(self, kept: Questions, judged: Questions) -> tuple[float, float]:
+        """How strongly to hold back biases of items and users: what, set from some questions, answers others best."""
         best, chosen = float("inf"), (STRENGTHS[0], STRENGTHS[0])
         for of_items in STRENGTHS:
             for of_users in STRENGTHS:
-                self._set(kept, of_items, of_users)
+                self.set(kept, of_items, of_users)
                 error = float((self(judged.item, judged.rated, judged.ratings)[0] - judged.answers).square().mean())
                 if error < best:
                     best, chosen = error, (of_items, of_users)
-        self._set(questions, *chosen)
+        return chosen
 
-    def _set(self, questions: Questions, of_items: float, of_users: float) -> None:
+    def set(self, questions: Questions, of_items: float, of_users: float) -> None:
+        """Set mean and biases from questions, held back by so many ratings."""
         self.mean.copy_(questions.answers.mean())
         self.bias.zero_()
         self.strength.fill_(of_users)

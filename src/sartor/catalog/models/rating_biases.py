@@ -59,4 +59,5 @@ class RatingBiases:
         from sartor.catalog.models._rating_biases import Biases, gathered
 
         assert isinstance(module.biases, Biases)
-        module.biases.fit(gathered(batches))
+        questions = gathered(batches)
+        module.biases.set(questions, *module.biases.choose(*questions.held_out()))

@@ -22,8 +22,8 @@ _SIZES = (
     Size("m", {"width": 8}, "quick"),
     Size("l", {"width": 16}, "balanced"),
 )
-_RIDGES = (2.0, 5.0, 15.0)  # of users' and items' equations, in ratings
-_SWEEPS, _TRIAL_SWEEPS = 6, 3
+_RIDGES = (5.0, 10.0, 20.0)  # of users' and items' equations, in ratings; the last leaves little of the factors
+_SWEEPS, _TRIAL_SWEEPS = 6, 4
 _FOLD_STEPS = 6  # of conjugate gradients
 _CHUNK = 1 << 14  # questions at a time
 
@@ -82,29 +82,28 @@ class RatingFactors:
         return one_pass(512)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
-        """Set the biases, choose the ridge by questions held out, then solve in turn."""
-        import torch
-
-        from sartor.catalog.models._rating_biases import HELD_OUT, Biases, gathered
+        """Choose strengths and ridge by questions held out, then set the biases and solve in turn."""
+        from sartor.catalog.models._rating_biases import Biases, gathered
 
         assert isinstance(module.biases, Biases)
-        questions = gathered(batches)
-        module.biases.fit(questions)
+        questions, biases = gathered(batches), module.biases
         factors, ridge = module.get_buffer("factors"), module.get_buffer("ridge")
         start = factors.clone()
-        numbers = torch.arange(len(questions))
-        judged, kept = questions.take(numbers % HELD_OUT == 0), questions.take(numbers % HELD_OUT != 0)
+        kept, judged = questions.held_out()
+        strengths = biases.choose(kept, judged)
+        biases.set(kept, *strengths)
         errors = []
         for strength in _RIDGES:
             ridge.fill_(strength)
             factors.copy_(start)
-            _sweep(module.biases, factors, ridge, kept, _TRIAL_SWEEPS)
-            found, left = module.biases(judged.item, judged.rated, judged.ratings)
+            _sweep(biases, factors, ridge, kept, _TRIAL_SWEEPS)
+            found, left = biases(judged.item, judged.rated, judged.ratings)
             users = folded(factors, ridge, judged.rated.long(), left)
             errors.append(float((found + (factors[judged.item] * users).sum(1) - judged.answers).square().mean()))
         ridge.fill_(_RIDGES[errors.index(min(errors))])
+        biases.set(questions, *strengths)
         factors.copy_(start)
-        _sweep(module.biases, factors, ridge, questions, _SWEEPS)
+        _sweep(biases, factors, ridge, questions, _SWEEPS)
 
 
 def folded(factors: Tensor, ridge: Tensor, rated: Tensor, left: Tensor) -> Tensor:
