@@ -59,7 +59,7 @@ def test_ctrl_c_says_that_nothing_is_lost_and_continues(digits, tmp_path):
     time.sleep(1)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert "the same command continues" in output
     assert "Traceback" not in output

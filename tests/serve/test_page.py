@@ -191,6 +191,7 @@ def fill_record(browser):
 def test_what_is_written_is_answered_and_explained(browser, start, tmp_path, build, form, fill, label, cause):
     build(tmp_path)
     server = start(tmp_path / "package").wait()
+    complaints(browser)  # what a test before wanted to be refused
     browser.get(server.url)
     wait_for(browser, f"{form}:not([hidden])")
     fill(browser)

@@ -293,8 +293,9 @@ def _torch_example(path: Path) -> tuple[Path, Array]:
     import torch
     from safetensors.torch import save_file
 
-    family = next(f for f in registry.every("models") if f.fitting == "gradient" and not f.baseline)
     card = _example_card()
+    families = (family for family in registry.every("models") if card.task in family.tasks and not family.baseline)
+    family = next(family for family in families if family.fitting == "gradient")
     variant = next(iter(family.variants(card, [INPUT_SHAPE[1:3]], "quick")))
     network = Network(family.name, variant.name, dict(variant.options), INPUT_SHAPE[1:3], CLASSES)
     torch.manual_seed(0)

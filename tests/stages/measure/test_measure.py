@@ -36,7 +36,8 @@ def test_every_cost_metric_with_interval_and_provenance(runtime, prepared, measu
     found = measured(result)
     assert set(found) == NAMES
     for measurement in found.values():
-        assert 0 < measurement.low <= measurement.value <= measurement.high
+        assert 0 <= measurement.low <= measurement.value <= measurement.high
+        assert measurement.noisy or measurement.low > 0
         assert measurement.basis == "measured"
         assert (measurement.artifact, measurement.device) == (job.artifact, "device")
         assert measurement.trained
@@ -124,7 +125,7 @@ def test_latency_grows_with_the_work(prepared, model, measure_job):
         measured(measure(measure_job(model(width=width), seconds=0.5), prepared[0]))["latency_p50_ms"]
         for width in (8, 2048)
     )
-    assert large.low > small.high
+    assert large.conditions["min_ms"] > small.value
 
 
 @pytest.mark.slow
