@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from sartor import blocks
-from sartor.catalog.models import _scaling
+from sartor.catalog.models.parts import scaling
 from sartor.errors import Unsupported
 
 
@@ -65,14 +65,14 @@ def test_shrink_says_how_many_features_it_gives(height, width, limit):
 
 @given(side=some.integers(4, 2000))
 def test_the_first_layer_leaves_a_map_of_bearable_size(side):
-    stride = _scaling.stem_stride((side, side))
-    assert side / stride <= _scaling.LARGEST_MAP
-    assert stride == 1 or side / stride > _scaling.LARGEST_MAP / 2
+    stride = scaling.stem_stride((side, side))
+    assert side / stride <= scaling.LARGEST_MAP
+    assert stride == 1 or side / stride > scaling.LARGEST_MAP / 2
 
 
 @given(side=some.integers(1, 200), stages=some.integers(0, 6), smallest=some.integers(1, 4))
 def test_halvings_never_leave_less_than_the_smallest(side, stages, smallest):
-    for halve in _scaling.halvings(side, stages, smallest):
+    for halve in scaling.halvings(side, stages, smallest):
         if halve:
             side //= 2
             assert side >= smallest
@@ -80,26 +80,26 @@ def test_halvings_never_leave_less_than_the_smallest(side, stages, smallest):
 
 @given(samples=some.integers(1, 10**7), side=some.sampled_from([8, 32, 96, 224]))
 def test_batches_grow_with_the_data_and_shrink_with_the_picture(samples, side):
-    batch = _scaling.batch_size(samples, (side, side))
+    batch = scaling.batch_size(samples, (side, side))
     assert 16 <= batch <= 512
     assert batch & (batch - 1) == 0
-    assert batch <= _scaling.batch_size(samples * 2, (side, side))
-    assert batch <= _scaling.batch_size(samples, (8, 8))
+    assert batch <= scaling.batch_size(samples * 2, (side, side))
+    assert batch <= scaling.batch_size(samples, (8, 8))
 
 
 @given(samples=some.integers(1, 10**6), epochs=some.floats(0.01, 500))
 def test_the_average_spans_a_part_of_training(samples, epochs):
-    assert 0.9 <= _scaling.averaging(samples, 64, epochs) <= 0.999
+    assert 0.9 <= scaling.averaging(samples, 64, epochs) <= 0.999
 
 
 def test_inputs_too_small_are_declined():
     with pytest.raises(Unsupported, match="at least 4 pixels"):
-        list(_scaling.sized_variants([_scaling.Size("s", {}, "quick")], [(3, 3)], "quick", 4))
+        list(scaling.sized_variants([scaling.Size("s", {}, "quick")], [(3, 3)], "quick", 4))
 
 
 def test_second_input_sizes_are_named():
-    table = [_scaling.Size("s", {}, "quick"), _scaling.Size("m", {}, "thorough")]
+    table = [scaling.Size("s", {}, "quick"), scaling.Size("m", {}, "thorough")]
     sizes = [(32, 32), (64, 48)]
-    assert [v.name for v in _scaling.sized_variants(table, sizes, "quick", 4)] == ["s"]
-    assert [v.name for v in _scaling.sized_variants(table, sizes, "balanced", 4)] == ["s", "s-64x48"]
-    assert [v.name for v in _scaling.sized_variants(table, sizes, "thorough", 4)] == ["s", "m", "s-64x48", "m-64x48"]
+    assert [v.name for v in scaling.sized_variants(table, sizes, "quick", 4)] == ["s"]
+    assert [v.name for v in scaling.sized_variants(table, sizes, "balanced", 4)] == ["s", "s-64x48"]
+    assert [v.name for v in scaling.sized_variants(table, sizes, "thorough", 4)] == ["s", "m", "s-64x48", "m-64x48"]

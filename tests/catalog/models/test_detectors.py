@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sartor import registry
-from sartor.catalog.models import _dense_detector as dense
-from sartor.catalog.models._set_prediction import set_loss
+from sartor.catalog.models.parts import dense_detector as dense
+from sartor.catalog.models.parts.set_prediction import set_loss
 from sartor.errors import Refused, Unsupported
 from sartor.testing import models
 from sartor.types import Network

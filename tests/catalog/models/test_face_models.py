@@ -5,8 +5,8 @@ import math
 import pytest
 
 from sartor import registry
-from sartor.catalog.models import _margin
 from sartor.catalog.models.gabor_fisher import discriminant, gabor_filters
+from sartor.catalog.models.parts import margin
 from sartor.errors import Unsupported
 from sartor.testing import models
 from sartor.types import DataCard, SplitCard
@@ -51,7 +51,7 @@ def test_largest_network_trains_and_exports(family):
 
 def test_head_has_the_people_of_train_alone():
     card = DataCard(TASK, "f", tuple("abcde"), {"train": SplitCard(9, {"a": 4, "b": 3, "c": 2}, "t")}, ())
-    assert _margin.people(card) == 3
+    assert margin.people(card) == 3
     for family in ("face-residual", "face-mobile"):
         assert all(v.options["people"] == 3 for v in registry.get("models", family).variants(card, [(32, 32)], "quick"))
 
@@ -67,19 +67,19 @@ def test_mirrored_faces_have_one_embedding():
 def test_margin_makes_the_true_person_harder_to_reach():
     cosines = torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.7, 0.2]])
     targets = torch.tensor([0, 1])
-    scale = _margin.scale_of(3)
-    lowered = cosines - _margin.MARGIN * torch.eye(3)[targets]
+    scale = margin.scale_of(3)
+    lowered = cosines - margin.MARGIN * torch.eye(3)[targets]
     wanted = -torch.log_softmax(scale * lowered, 1)[torch.arange(2), targets].mean()
-    assert torch.allclose(_margin.margin_loss(cosines, targets), wanted)
-    assert _margin.margin_loss(cosines, targets) > torch.nn.functional.cross_entropy(scale * cosines, targets)
+    assert torch.allclose(margin.margin_loss(cosines, targets), wanted)
+    assert margin.margin_loss(cosines, targets) > torch.nn.functional.cross_entropy(scale * cosines, targets)
 
 
 @pytest.mark.parametrize("people", [2, 20, 10_000])
 def test_scale_lets_a_perfect_face_be_sure(people):
-    scale = _margin.scale_of(people)
+    scale = margin.scale_of(people)
     even = -1 / (people - 1)  # the cosine of the others when all are as far apart as they can be
     sure = 1 / (1 + (people - 1) * math.exp(scale * (even - 1)))
-    assert sure >= _margin.SURE
+    assert sure >= margin.SURE
 
 
 def fitted(family, inputs, people, size=(32, 24), **options):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sartor import registry
-from sartor.catalog.models import _recommending
-from sartor.catalog.models._recommending import conjugate_gradients
 from sartor.catalog.models.ease import _OFFERED
+from sartor.catalog.models.parts import recommending
+from sartor.catalog.models.parts.recommending import conjugate_gradients
 from sartor.testing import models
 from sartor.types import DataCard, Network, Pipeline, SplitCard
 
@@ -100,7 +100,7 @@ def test_pairs_are_counted(half_life):
     done = walks(10)
     done = torch.stack([torch.where(torch.arange(16) < 16 - n % 8, row, 0) for n, row in enumerate(done)])
     rows = [torch.cat([row[row > 0].unique_consecutive()]) for row in done]
-    found = _recommending.together(lambda: iter([(done[:4], done[:4]), (done[4:], done[4:])]), ITEMS, half_life)
+    found = recommending.together(lambda: iter([(done[:4], done[:4]), (done[4:], done[4:])]), ITEMS, half_life)
     if half_life:
         assert torch.allclose(found, torch.from_numpy(together(done, half_life)).float(), atol=1e-3)
     else:
@@ -129,7 +129,7 @@ def test_ease_is_the_closed_form_of_its_paper():
 
 
 def test_few_weights_keep_the_largest():
-    module = _recommending.NeighbourScores(5, 4, 2, 3)
+    module = recommending.NeighbourScores(5, 4, 2, 3)
     module.keep(torch.tensor([[0, 0.1, 0.3, 0.2], [0.5, 0, 0, 0], [0, 0, 0, 1.0], [0, -2.0, 0, 0]]))
     scores = module(torch.tensor([[0, 0, 1], [0, 3, 1], [0, 0, 5], [0, 0, 0]])).exp()
     assert scores[0].argsort(descending=True).tolist()[:2] == [2, 3]
@@ -141,7 +141,7 @@ def test_few_weights_keep_the_largest():
 def test_half_lives_are_chosen_by_whether_order_matters():
     def chosen(done):
         weigh = lambda matrix, strength: matrix.clone().fill_diagonal_(0)  # noqa: E731
-        return _recommending.habits(lambda: iter([(done, done)]), ITEMS, LENGTH, [(0.0, 1.0), (1.0, 1.0)], weigh)
+        return recommending.habits(lambda: iter([(done, done)]), ITEMS, LENGTH, [(0.0, 1.0), (1.0, 1.0)], weigh)
 
     half_life, _, memory = chosen(walks(200))
     assert half_life == 1.0
@@ -150,13 +150,13 @@ def test_half_lives_are_chosen_by_whether_order_matters():
     tastes = [generator.permutation(np.arange(1, 7) + 6 * (n % 2)) for n in range(200)]  # order says nothing
     mixed = torch.zeros(200, 2 * LENGTH, dtype=torch.int64)
     mixed[:, -6:] = torch.from_numpy(np.stack(tastes))
-    histories, wanted = _recommending.held_out(lambda: iter([(mixed, mixed)]))
+    histories, wanted = recommending.held_out(lambda: iter([(mixed, mixed)]))
     assert histories.shape == (200, 2 * LENGTH - 1)
     assert torch.equal(wanted, mixed[:, -1])
     perfect = torch.zeros(200, ITEMS).scatter(1, wanted[:, None] - 1, 1.0)
-    assert _recommending.gain(perfect, histories, wanted) == pytest.approx(1.0)
-    assert _recommending.gain(perfect[:, :3], histories, wanted) < 0.5  # items beyond the scored ones are missed
-    assert _recommending.gain(torch.zeros(200, ITEMS), histories, wanted) < 0.4  # ties count as lost
+    assert recommending.gain(perfect, histories, wanted) == pytest.approx(1.0)
+    assert recommending.gain(perfect[:, :3], histories, wanted) < 0.5  # items beyond the scored ones are missed
+    assert recommending.gain(torch.zeros(200, ITEMS), histories, wanted) < 0.4  # ties count as lost
 
 
 def test_conjugate_gradients_solve():
@@ -224,7 +224,7 @@ def test_training_learns_what_comes_next(family):
 
 def featured(users=120, seed=0):
     """Users of two tastes, told by a feature of their own; items 1..10 of train and 11, 12 that train lacks."""
-    from sartor.catalog.tasks._recommendation_catalogue import Catalogue
+    from sartor.catalog.tasks.parts.recommendation_catalogue import Catalogue
 
     generator = np.random.default_rng(seed)
     requests, truths = [], []

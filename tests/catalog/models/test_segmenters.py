@@ -8,7 +8,7 @@ import torch
 
 from sartor import registry
 from sartor.catalog.compressors.int8_static import Int8Static
-from sartor.catalog.tasks._segmentation_tensors import ShippedSegmenter
+from sartor.catalog.tasks.parts.segmentation_tensors import ShippedSegmenter
 from sartor.errors import Refused, Unsupported
 from sartor.modelfile import check_model
 from sartor.stages.compress.convert import _write_onnx

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from sartor import registry  # noqa: E402
-from sartor.catalog.models._trees import Trees, take_lightgbm, tree_ensemble  # noqa: E402
+from sartor.catalog.models.parts.trees import Trees, take_lightgbm, tree_ensemble  # noqa: E402
 from sartor.testing import models  # noqa: E402
 from sartor.types import DataCard, Network, SplitCard  # noqa: E402
 
@@ -145,7 +145,7 @@ def test_an_ensemble_of_nothing_answers_zero():
 
 
 def test_thresholds_part_float32_values_as_the_doubles_do():
-    from sartor.catalog.models._trees import _float_below
+    from sartor.catalog.models.parts.trees import _float_below
 
     for threshold in (0.1, 1 / 3, -0.7, 1e-300, 5e300, -5e300, 2.0):
         found = _float_below(threshold)

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from sartor import registry  # noqa: E402
-from sartor.catalog.models import _linear_texts, _text_sizes  # noqa: E402
+from sartor.catalog.models.parts import linear_texts, text_sizes  # noqa: E402
 from sartor.errors import Refused, Unsupported  # noqa: E402
 from sartor.testing import models  # noqa: E402
 from sartor.types import DataCard, Network, SplitCard  # noqa: E402
@@ -124,11 +124,11 @@ def test_weights_are_those_of_liblinear():
     ids, truths = ids_and_truths(n=200, classes=2)
     kept = ids[ids != 0].long()
     starts = torch.cat([torch.zeros(1, dtype=torch.long), (ids != 0).sum(1).cumsum(0)[:-1]])
-    texts = _linear_texts.Texts(kept, starts, truths, 60, 2)
-    weighing = _linear_texts.importance(texts)
-    matrices = _linear_texts._matrices(texts, weighing)
+    texts = linear_texts.Texts(kept, starts, truths, 60, 2)
+    weighing = linear_texts.importance(texts)
+    matrices = linear_texts._matrices(texts, weighing)
     with torch.no_grad():
-        weights, bias = _linear_texts._descend(matrices, texts, 0.3, 200, None)
+        weights, bias = linear_texts._descend(matrices, texts, 0.3, 200, None)
     dense = matrices[0].to_dense().numpy()
     other = svm.LinearSVC(C=0.3, tol=1e-8, max_iter=20000, intercept_scaling=1e3).fit(sparse.csr_matrix(dense), truths)
     assert np.abs(other.coef_[0] - weights[:, 0].numpy()).max() < 0.02
@@ -141,7 +141,7 @@ def test_weights_are_those_of_liblinear():
 def test_vocabularies_are_not_larger_than_what_there_is():
     vocabulary = {kind: {"samples": 100, "number": 50, "exponent": 0.5} for kind in ("words", "terms", "pieces")}
     small = card(samples=400, vocabulary=vocabulary)
-    assert _text_sizes.expected(small, "words") == 100
+    assert text_sizes.expected(small, "words") == 100
     for family in ("text-linear", "text-cnn"):
         found = models.networks(family, (16,), "thorough", small)
         assert {network.encoding.split("-")[1] for network in found} == {"125"}
@@ -149,8 +149,8 @@ def test_vocabularies_are_not_larger_than_what_there_is():
 
 
 def test_lengths_follow_the_survey():
-    assert _text_sizes.length(card(terms={"p95": 70}), "terms", 512) == 72
-    assert _text_sizes.length(card(terms={"p95": 9000}), "terms", 512) == 512
+    assert text_sizes.length(card(terms={"p95": 70}), "terms", 512) == 72
+    assert text_sizes.length(card(terms={"p95": 9000}), "terms", 512) == 512
 
 
 # -------------------------------------------------------------------------------------------------- checkpoints

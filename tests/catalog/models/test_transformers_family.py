@@ -129,6 +129,6 @@ def test_quick_offers_none_and_says_so():
 
 
 def test_absent_library_names_the_command(monkeypatch):
-    monkeypatch.setattr("sartor.catalog.models._checkpoints.find_spec", lambda name: None)
+    monkeypatch.setattr("sartor.catalog.models.parts.checkpoints.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install \"sartor\[hub\]\""):
         list(family.variants(card(), [(32, 32)], "thorough"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from sartor.catalog.tasks._classification_scores import auc_interval, classification_scores
+from sartor.catalog.tasks.parts.classification_scores import auc_interval, classification_scores
 
 
 def _answers(classes: int, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

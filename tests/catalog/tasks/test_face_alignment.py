@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from sartor import registry
-from sartor.catalog.tasks import _faces_alignment as alignment
+from sartor.catalog.tasks.parts import faces_alignment as alignment
 from sartor.errors import DataError, Refused
 from sartor.media import faces
 from sartor.types import DataCard, DataSource, SplitCard

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sartor import registry
-from sartor.catalog.tasks import _faces_pairs, _faces_scores
 from sartor.catalog.tasks.face_recognition import Gallery, threshold_of, verify
+from sartor.catalog.tasks.parts import faces_pairs, faces_scores
 from sartor.errors import DataError
 from sartor.media.image import to_png
 from sartor.types import DataCard, Insight, Pipeline, SplitCard, Table
@@ -47,7 +47,7 @@ def test_perfect_embeddings():
 def test_four_pictures_by_hand():
     """Cosines of 10, 40, 80, 90 degrees apart: the two pairs of one person, and between them strangers."""
     embeddings, people = on_circle(0, 40, 50, 130), [0, 0, 1, 1]
-    pairs = _faces_pairs.face_pairs(embeddings, np.array(people))
+    pairs = faces_pairs.face_pairs(embeddings, np.array(people))
     assert pairs.same.tolist() == [False, True, False, True, False, False]
     true, false = pairs.rates(np.ones(6))
     assert true.tolist() == [0, 0.5, 0.5, 1, 1, 1]
@@ -62,7 +62,7 @@ def test_four_pictures_by_hand():
 
 def test_equal_similarities_are_accepted_together_or_not_at_all():
     embeddings, people = on_circle(0, 0, 0, 0), np.array([0, 0, 1, 1])
-    true, false = _faces_pairs.face_pairs(embeddings, people).rates(np.ones(6))
+    true, false = faces_pairs.face_pairs(embeddings, people).rates(np.ones(6))
     assert (true.tolist(), false.tolist()) == ([1.0], [1.0])
     assert score(embeddings, people).values["auc"][0] == 0.5
 
@@ -125,10 +125,10 @@ def test_nothing_to_judge_is_told():
 def test_many_pictures_are_judged_by_a_choice_of_pairs(monkeypatch):
     embeddings, people = clusters(8, 20, spread=0.3)
     whole = score(embeddings, people).values["auc"][0]
-    monkeypatch.setattr(_faces_pairs, "MOST_LISTED", 100)
-    monkeypatch.setattr(_faces_pairs, "MOST_IMPOSTORS", 3000)
-    monkeypatch.setattr(_faces_pairs, "MOST_GENUINE", 500)
-    pairs = _faces_pairs.face_pairs(embeddings, people)
+    monkeypatch.setattr(faces_pairs, "MOST_LISTED", 100)
+    monkeypatch.setattr(faces_pairs, "MOST_IMPOSTORS", 3000)
+    monkeypatch.setattr(faces_pairs, "MOST_GENUINE", 500)
+    pairs = faces_pairs.face_pairs(embeddings, people)
     assert pairs.same.sum() == 500
     assert (~pairs.same).sum() <= 3000
     assert (pairs.left != pairs.right).all()
@@ -137,7 +137,7 @@ def test_many_pictures_are_judged_by_a_choice_of_pairs(monkeypatch):
 
 def test_fold_accuracy():
     similarity, same = np.array([0.9, 0.8, 0.1, 0.2, 0.9, 0.3, 0.4, 0.1]), np.array([1, 1, 0, 0, 1, 0, 1, 0], bool)
-    mean, deviation = _faces_scores.fold_accuracy(similarity, same, np.array([0, 0, 0, 0, 1, 1, 1, 1]))
+    mean, deviation = faces_scores.fold_accuracy(similarity, same, np.array([0, 0, 0, 0, 1, 1, 1, 1]))
     assert (mean, deviation) == (0.875, 0.125)  # the best threshold of the first half, 0.8, loses one of the second
 
 
@@ -367,7 +367,7 @@ def test_shipped_embeddings_have_length_one():
 
 def test_difference_bounds_what_any_similarity_changes():
     generator = np.random.default_rng(0)
-    now, then, others = (_faces_pairs.unit_rows(generator.standard_normal((n, 8)))[0] for n in (1, 1, 50))
+    now, then, others = (faces_pairs.unit_rows(generator.standard_normal((n, 8)))[0] for n in (1, 1, 50))
     assert np.abs(others @ (now - then)[0]).max() <= TASK.difference(now[0], then[0])
     assert TASK.difference(now[0], now[0]) == 0
     assert TASK.difference(now[0], np.full(8, np.nan)) == float("inf")

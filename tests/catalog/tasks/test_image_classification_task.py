@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartor import registry
-from sartor.catalog.tasks import _classification_scores as scores
+from sartor.catalog.tasks.parts import classification_scores as scores
 from sartor.errors import DataError
 from sartor.media.image import to_png
 from sartor.types import DataCard, Pipeline

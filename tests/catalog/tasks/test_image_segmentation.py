@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from sartor import registry
-from sartor.catalog.tasks._segmentation_scores import boundary_f1, segmentation_scores
-from sartor.catalog.tasks._segmentation_tensors import ShippedSegmenter, map_loss
+from sartor.catalog.tasks.parts.segmentation_scores import boundary_f1, segmentation_scores
+from sartor.catalog.tasks.parts.segmentation_tensors import ShippedSegmenter, map_loss
 from sartor.errors import DataError
 from sartor.evidence import Workspace
 from sartor.jobs import ExportJob, PrepareJob, TrainJob

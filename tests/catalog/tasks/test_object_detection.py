@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from sartor import registry
-from sartor.catalog.tasks._detection_answers import overlaps
-from sartor.catalog.tasks._detection_scores import detection_scores
-from sartor.catalog.tasks._detection_tensors import OVERLAP_LIMIT, best_boxes
-from sartor.catalog.tasks._detection_truths import ADVICE, check_truth
+from sartor.catalog.tasks.parts.detection_answers import overlaps
+from sartor.catalog.tasks.parts.detection_scores import detection_scores
+from sartor.catalog.tasks.parts.detection_tensors import OVERLAP_LIMIT, best_boxes
+from sartor.catalog.tasks.parts.detection_truths import ADVICE, check_truth
 from sartor.errors import DataError
 from sartor.evidence import Workspace
 from sartor.jobs import CompressJob, ExportJob, PrepareJob, TrainJob

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sartor import registry
-from sartor.catalog.tasks._rating_histories import RatingHistories
+from sartor.catalog.tasks.parts.rating_histories import RatingHistories
 from sartor.errors import DataError, RequirementError
 from sartor.testing import models
 from sartor.types import DataCard, DataSource, Network, Pipeline

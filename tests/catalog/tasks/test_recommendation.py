@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartor import registry
-from sartor.catalog.tasks._recommendation_catalogue import Catalogue
-from sartor.catalog.tasks._recommendation_scores import ndcg_at
-from sartor.catalog.tasks._recommendation_tensors import ShippedRecommender, windows
+from sartor.catalog.tasks.parts.recommendation_catalogue import Catalogue
+from sartor.catalog.tasks.parts.recommendation_scores import ndcg_at
+from sartor.catalog.tasks.parts.recommendation_tensors import ShippedRecommender, windows
 from sartor.errors import DataError
 from sartor.types import DataCard, Pipeline
 

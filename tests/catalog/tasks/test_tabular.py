@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartor import registry
-from sartor.catalog.tasks._regression_scores import regression_scores
-from sartor.catalog.tasks._tabular_cells import category_of, date_of, date_parts, flag_of, is_missing, number_of
-from sartor.catalog.tasks._tabular_columns import Columns, inputs_of, kind_of, learn_columns
-from sartor.catalog.tasks._tabular_survey import mid_ranks, survey_rows
+from sartor.catalog.tasks.parts.regression_scores import regression_scores
+from sartor.catalog.tasks.parts.tabular_cells import category_of, date_of, date_parts, flag_of, is_missing, number_of
+from sartor.catalog.tasks.parts.tabular_columns import Columns, inputs_of, kind_of, learn_columns
+from sartor.catalog.tasks.parts.tabular_survey import mid_ranks, survey_rows
 from sartor.errors import DataError
 from sartor.types import Pipeline
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartor import registry
-from sartor.catalog.tasks import _text_encodings as encodings
-from sartor.catalog.tasks import _text_survey as surveys
+from sartor.catalog.tasks.parts import text_encodings as encodings
+from sartor.catalog.tasks.parts import text_survey as surveys
 from sartor.errors import DataError, SartorError, Unsupported
 from sartor.types import DataCard, Pipeline, SplitCard
 

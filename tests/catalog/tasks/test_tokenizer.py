@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartor import registry
-from sartor.catalog.tasks._tokenizer import Tokenizer, read_tokenizer
+from sartor.catalog.tasks.parts.tokenizer import Tokenizer, read_tokenizer
 from sartor.errors import Refused, Unsupported
 
 TASK = registry.get("tasks", "text-classification")

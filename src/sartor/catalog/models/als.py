@@ -48,7 +48,7 @@ class Als:
         import torch
         from torch import nn
 
-        from sartor.catalog.models._recommending import PRIOR, conjugate_gradients, popularity
+        from sartor.catalog.models.parts.recommending import PRIOR, conjugate_gradients, popularity
 
         width, recent = network.options["width"], network.options["recent"]
 
@@ -89,7 +89,7 @@ class Als:
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Solve for users and items in turn; before, in a few sweeps, for how a history fades."""
-        from sartor.catalog.models._recommending import (
+        from sartor.catalog.models.parts.recommending import (
             MEMORIES,
             PRIOR,
             counts,
@@ -118,7 +118,7 @@ def _sweep(items: Tensor, gram: Tensor, batches: Callable[[], Iterator[tuple[Ten
     """Set vectors of items (items, width), and what users' equations share (width, width)."""
     import torch
 
-    from sartor.catalog.models._recommending import in_a_row
+    from sartor.catalog.models.parts.recommending import in_a_row
 
     user_of, item_of = in_a_row(batches)
     count = int(user_of[-1]) + 1
@@ -133,7 +133,7 @@ def _solved(start: Tensor, fixed: Tensor, rows: Tensor, columns: Tensor) -> Tens
     """One half of a sweep: least-squares vectors (n, width) of ``rows``, given those of what they met."""
     import torch
 
-    from sartor.catalog.models._recommending import conjugate_gradients
+    from sartor.catalog.models.parts.recommending import conjugate_gradients
 
     gram = _UNMET * fixed.T @ fixed
     met = torch.bincount(rows, minlength=len(start)).to(fixed)[:, None]

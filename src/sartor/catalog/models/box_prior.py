@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models._baselines import one_pass, smallest_only
+from sartor.catalog.models.parts.baselines import one_pass, smallest_only
 from sartor.jobs import Recipe
 from sartor.registry import register
 from sartor.types import DataCard, Network, Provenance

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling
+from sartor.catalog.models.parts import scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("xs", {"widths": [24, 48], "depths": [1, 2], "kernel": 5}, "balanced"),
-    _scaling.Size("s", {"widths": [40, 80], "depths": [2, 2], "kernel": 5}, "quick"),
-    _scaling.Size("m", {"widths": [64, 128], "depths": [2, 4], "kernel": 5}, "balanced"),
-    _scaling.Size("l", {"widths": [80, 160, 320], "depths": [2, 4, 2], "kernel": 7}, "thorough"),
+    scaling.Size("xs", {"widths": [24, 48], "depths": [1, 2], "kernel": 5}, "balanced"),
+    scaling.Size("s", {"widths": [40, 80], "depths": [2, 2], "kernel": 5}, "quick"),
+    scaling.Size("m", {"widths": [64, 128], "depths": [2, 4], "kernel": 5}, "balanced"),
+    scaling.Size("l", {"widths": [80, 160, 320], "depths": [2, 4, 2], "kernel": 7}, "thorough"),
 )
 
 
@@ -38,7 +38,7 @@ class ConvNextSmall:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Widths from 24 to 80 in the first stage."""
-        return _scaling.sized_variants(_SIZES, sizes, effort, smallest_side=4)
+        return scaling.sized_variants(_SIZES, sizes, effort, smallest_side=4)
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs)."""
@@ -47,11 +47,11 @@ class ConvNextSmall:
         from sartor.blocks import ConvNorm, PatchStem, PooledHead, depthwise_mixer
 
         widths, depths, kernel = (network.options[key] for key in ("widths", "depths", "kernel"))
-        patch = 2 * _scaling.stem_stride(network.input_size) if min(network.input_size) >= 16 else 1
+        patch = 2 * scaling.stem_stride(network.input_size) if min(network.input_size) >= 16 else 1
         stem_side = max(patch, 2)
         area = [(side - stem_side) // patch + 1 for side in network.input_size]
         layers: list[nn.Module] = [PatchStem(widths[0], side=stem_side, stride=patch)]
-        reduces = (False, *_scaling.halvings(min(area), len(widths) - 1, smallest=3))
+        reduces = (False, *scaling.halvings(min(area), len(widths) - 1, smallest=3))
         inputs = widths[0]
         for width, depth, reduce in zip(widths, depths, reduces, strict=True):
             if width != inputs:
@@ -65,7 +65,7 @@ class ConvNextSmall:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Muon on the 1x1 filters."""
-        return _scaling.muon_recipe(network, samples, epochs)
+        return scaling.muon_recipe(network, samples, epochs)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

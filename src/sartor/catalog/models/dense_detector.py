@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling
+from sartor.catalog.models.parts import scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("xs", {"widths": [12, 24, 32, 64, 96], "depths": [1, 1, 1, 1], "neck": 32}, "balanced"),
-    _scaling.Size("s", {"widths": [16, 24, 48, 96, 128], "depths": [1, 1, 1, 1], "neck": 48}, "quick"),
-    _scaling.Size("m", {"widths": [16, 32, 64, 128, 192], "depths": [1, 2, 2, 1], "neck": 64}, "balanced"),
-    _scaling.Size("l", {"widths": [24, 48, 96, 192, 256], "depths": [1, 2, 3, 2], "neck": 96}, "thorough"),
+    scaling.Size("xs", {"widths": [12, 24, 32, 64, 96], "depths": [1, 1, 1, 1], "neck": 32}, "balanced"),
+    scaling.Size("s", {"widths": [16, 24, 48, 96, 128], "depths": [1, 1, 1, 1], "neck": 48}, "quick"),
+    scaling.Size("m", {"widths": [16, 32, 64, 128, 192], "depths": [1, 2, 2, 1], "neck": 64}, "balanced"),
+    scaling.Size("l", {"widths": [24, 48, 96, 192, 256], "depths": [1, 2, 3, 2], "neck": 96}, "thorough"),
 )
 _LEAST_SIDE = 64  # pixels: the coarsest map has a point every 32
 
@@ -46,18 +46,18 @@ class DenseDetector:
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """From 0.4 to 4 million parameters."""
         divisible = [size for size in sizes if all(side % 32 == 0 for side in size)]
-        return _scaling.sized_variants(_SIZES, divisible, effort, smallest_side=_LEAST_SIDE)
+        return scaling.sized_variants(_SIZES, divisible, effort, smallest_side=_LEAST_SIDE)
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to what :meth:`loss` takes; see ``_dense_detector.DenseNetwork``."""
-        from sartor.catalog.models._dense_detector import DenseNetwork
+        from sartor.catalog.models.parts.dense_detector import DenseNetwork
 
         options = network.options
         return DenseNetwork(options["widths"], options["depths"], options["neck"], network.outputs, network.input_size)
 
     def loss(self, outputs: Any, targets: Tensor, label_smoothing: float) -> Tensor:
         """See ``_dense_detector.detection_loss``; scores are soft already, so labels are not smoothed."""
-        from sartor.catalog.models._dense_detector import detection_loss
+        from sartor.catalog.models.parts.dense_detector import detection_loss
 
         return detection_loss(outputs, targets)
 
@@ -76,7 +76,7 @@ class DenseDetector:
             weight_decay=0.05,
             label_smoothing=0.0,
             warmup_share=0.1,
-            ema_decay=_scaling.averaging(samples, batch, epochs),
+            ema_decay=scaling.averaging(samples, batch, epochs),
             augment=("auto",),
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models._neighbour_sizes import build, neighbour_options, recipe
+from sartor.catalog.models.parts.neighbour_sizes import build, neighbour_options, recipe
 from sartor.registry import register
 from sartor.types import DataCard, Provenance
 
@@ -50,7 +50,7 @@ class Ease:
         """Invert the Gram matrix, keep the largest weights: negative ones hardly change the head of a list."""
         import torch
 
-        from sartor.catalog.models._recommending import NeighbourScores
+        from sartor.catalog.models.parts.recommending import NeighbourScores
 
         def weights(gram: Tensor, regularisation: float) -> Tensor:
             gram.diagonal().add_(regularisation)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _margin, _scaling
+from sartor.catalog.models.parts import margin, scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("s", {"widths": [24, 48, 96], "depth": 1, "dimension": 64, "mirrored": False}, "quick"),
-    _scaling.Size("m", {"widths": [32, 64, 128], "depth": 2, "dimension": 128, "mirrored": True}, "thorough"),
-    _scaling.Size("l", {"widths": [64, 128, 192], "depth": 4, "dimension": 128, "mirrored": True}, "thorough"),
+    scaling.Size("s", {"widths": [24, 48, 96], "depth": 1, "dimension": 64, "mirrored": False}, "quick"),
+    scaling.Size("m", {"widths": [32, 64, 128], "depth": 2, "dimension": 128, "mirrored": True}, "thorough"),
+    scaling.Size("l", {"widths": [64, 128, 192], "depth": 4, "dimension": 128, "mirrored": True}, "thorough"),
 )
 _EXPANSION, _LAST = 2, 4
 
@@ -35,13 +35,13 @@ class FaceMobile:
     provenance = Provenance("own, after MobileFaceNet and CosFace", "Apache-2.0", "arXiv:1804.07573")
     fitting = "gradient"
     baseline = False
-    most_epochs = _margin.MOST_EPOCHS
+    most_epochs = margin.MOST_EPOCHS
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Widths from 24 to 64 in the first stage, at the natural input size; all with effort ``thorough``."""
         chosen = sizes if effort == "thorough" else sizes[:1]
-        for variant in _scaling.sized_variants(_SIZES, chosen, effort, smallest_side=16):
-            options = {**variant.options, "people": _margin.people(card)}
+        for variant in scaling.sized_variants(_SIZES, chosen, effort, smallest_side=16):
+            options = {**variant.options, "people": margin.people(card)}
             yield Variant(variant.name, options, variant.input_size)
 
     def build(self, network: Network) -> nn.Module:
@@ -54,7 +54,7 @@ class FaceMobile:
         inputs = widths[0]
         layers: list[nn.Module] = [ConvNorm(3, inputs, stride=2), ConvNorm(inputs, inputs, groups=inputs)]
         area = [(side - 1) // 2 + 1 for side in network.input_size]
-        for width, halve in zip(widths, _scaling.halvings(min(area), len(widths), smallest=3), strict=True):
+        for width, halve in zip(widths, scaling.halvings(min(area), len(widths), smallest=3), strict=True):
             for position in range(network.options["depth"] + 1):
                 pool = 2 if halve and position == 0 else 1
                 layers.append(InvertedResidual(inputs, width, expansion=_EXPANSION, pool=pool))
@@ -62,15 +62,15 @@ class FaceMobile:
             area = [side // 2 for side in area] if halve else area
         last = _LAST * inputs
         layers.append(ConvNorm(inputs, last, 1))
-        return _margin.embedding_network(nn.Sequential(*layers), last, (area[0], area[1]), network)
+        return margin.embedding_network(nn.Sequential(*layers), last, (area[0], area[1]), network)
 
     def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
         """Cosine loss with a margin (CosFace)."""
-        return _margin.margin_loss(outputs, targets)
+        return margin.margin_loss(outputs, targets)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Muon on the 1x1 filters."""
-        return _margin.recipe(network, samples, epochs)
+        return margin.recipe(network, samples, epochs)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

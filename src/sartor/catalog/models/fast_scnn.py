@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling, _segmenting
+from sartor.catalog.models.parts import scaling, segmenting
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("s", {"shallow": [16, 32, 48], "deep": [64, 96, 128], "expansion": 3}, "balanced"),
-    _scaling.Size(
+    scaling.Size("s", {"shallow": [16, 32, 48], "deep": [64, 96, 128], "expansion": 3}, "balanced"),
+    scaling.Size(
         "m", {"shallow": [24, 48, 64], "deep": [64, 96, 128], "expansion": 6}, "quick"
     ),  # the paper's deep path
-    _scaling.Size("l", {"shallow": [32, 64, 96], "deep": [96, 144, 192], "expansion": 6}, "thorough"),
+    scaling.Size("l", {"shallow": [32, 64, 96], "deep": [96, 144, 192], "expansion": 6}, "thorough"),
 )
 SMALLEST_SIDE = 64
 COARSE = 512  # pixels: pictures with a longer side are judged at an eighth of it, as in the paper, others at a quarter
@@ -44,7 +44,7 @@ class FastSCNN:
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Three widths."""
         fitting = [size for size in sizes if all(side % 32 == 0 for side in size)]
-        return _scaling.sized_variants(_SIZES, fitting, effort, smallest_side=SMALLEST_SIDE)
+        return scaling.sized_variants(_SIZES, fitting, effort, smallest_side=SMALLEST_SIDE)
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs, h, w) at a quarter or an eighth of a side."""
@@ -53,7 +53,7 @@ class FastSCNN:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Muon on the filters."""
-        return _segmenting.recipe(network, samples, epochs)
+        return segmenting.recipe(network, samples, epochs)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

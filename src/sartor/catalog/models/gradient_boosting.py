@@ -65,7 +65,7 @@ class GradientBoosting:
 
     def build(self, network: Network) -> nn.Module:
         """Encoded rows (n, inputs, …, value last) to log odds (n, outputs), or numbers (n, 1)."""
-        from sartor.catalog.models._trees import Trees, answers_of
+        from sartor.catalog.models.parts.trees import Trees, answers_of
 
         options = network.options
         trees = options["rounds"] * answers_of(network.outputs)
@@ -81,7 +81,7 @@ class GradientBoosting:
         """Find the number of rounds on rows held out, then grow on all rows."""
         import numpy as np
 
-        from sartor.catalog.models._trees import take_lightgbm
+        from sartor.catalog.models.parts.trees import take_lightgbm
 
         pairs = [(inputs[..., -1].clone().numpy(), targets.numpy()) for inputs, targets in batches()]  # not the steps
         rows, truths = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
@@ -96,7 +96,7 @@ class GradientBoosting:
         import onnx
         from onnx import TensorProto, helper
 
-        from sartor.catalog.models._trees import tree_ensemble
+        from sartor.catalog.models.parts.trees import tree_ensemble
 
         trees: Any = shipped.get_submodule("module")
         nodes, constants = [tree_ensemble(trees)], []

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models._neighbour_sizes import build, neighbour_options, recipe
+from sartor.catalog.models.parts.neighbour_sizes import build, neighbour_options, recipe
 from sartor.registry import register
 from sartor.types import DataCard, Provenance
 
@@ -48,7 +48,7 @@ class ItemNeighbours:
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Count pairs, divide by the norms, keep the largest."""
-        from sartor.catalog.models._recommending import NeighbourScores
+        from sartor.catalog.models.parts.recommending import NeighbourScores
 
         def cosines(matrix: Tensor, shrinkage: float) -> Tensor:
             norms = matrix.diagonal().clamp(min=1e-9).sqrt()

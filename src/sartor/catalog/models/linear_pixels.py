@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling
+from sartor.catalog.models.parts import scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -48,7 +48,7 @@ class LinearPixels:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW; no smoothing, no augmentation, as the model cannot overfit far."""
-        batch = _scaling.batch_size(samples, network.input_size)
+        batch = scaling.batch_size(samples, network.input_size)
         return Recipe(
             epochs=epochs,
             batch_size=batch,
@@ -57,7 +57,7 @@ class LinearPixels:
             weight_decay=0.01,
             label_smoothing=0.0,
             warmup_share=0.05,
-            ema_decay=_scaling.averaging(samples, batch, epochs),
+            ema_decay=scaling.averaging(samples, batch, epochs),
         )
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling
+from sartor.catalog.models.parts import scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("xs", {"widths": [12, 24, 48], "depth": 1, "expansion": 3}, "balanced"),
-    _scaling.Size("s", {"widths": [20, 40, 80], "depth": 2, "expansion": 3}, "quick"),
-    _scaling.Size("m", {"widths": [28, 56, 128], "depth": 3, "expansion": 4}, "balanced"),
-    _scaling.Size("l", {"widths": [40, 96, 192], "depth": 3, "expansion": 5}, "thorough"),
+    scaling.Size("xs", {"widths": [12, 24, 48], "depth": 1, "expansion": 3}, "balanced"),
+    scaling.Size("s", {"widths": [20, 40, 80], "depth": 2, "expansion": 3}, "quick"),
+    scaling.Size("m", {"widths": [28, 56, 128], "depth": 3, "expansion": 4}, "balanced"),
+    scaling.Size("l", {"widths": [40, 96, 192], "depth": 3, "expansion": 5}, "thorough"),
 )
 
 
@@ -38,7 +38,7 @@ class Mobile:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Widths from 12 to 40 in the first stage."""
-        return _scaling.sized_variants(_SIZES, sizes, effort, smallest_side=4)
+        return scaling.sized_variants(_SIZES, sizes, effort, smallest_side=4)
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs)."""
@@ -47,12 +47,12 @@ class Mobile:
         from sartor.blocks import ConvNorm, InvertedResidual, PatchStem, PooledHead
 
         widths, expansion = network.options["widths"], network.options["expansion"]
-        stride = _scaling.stem_stride(network.input_size)
+        stride = scaling.stem_stride(network.input_size)
         stem_side = max(stride, 2)
         area = [(side - stem_side) // stride + 1 for side in network.input_size]
         layers: list[nn.Module] = [PatchStem(24, side=stem_side, stride=stride)]
         inputs = 24
-        for width, halve in zip(widths, _scaling.halvings(min(area), len(widths), smallest=3), strict=True):
+        for width, halve in zip(widths, scaling.halvings(min(area), len(widths), smallest=3), strict=True):
             for position in range(network.options["depth"]):
                 pool = 2 if halve and position == 0 else 1
                 # The first block works on the largest map; like MobileNetV2's it does not expand.
@@ -65,7 +65,7 @@ class Mobile:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Muon on the 1x1 filters."""
-        return _scaling.muon_recipe(network, samples, epochs)
+        return scaling.muon_recipe(network, samples, epochs)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

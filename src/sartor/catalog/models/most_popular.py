@@ -33,7 +33,7 @@ class MostPopular:
         import torch
         from torch import nn
 
-        from sartor.catalog.models._recommending import popularity
+        from sartor.catalog.models.parts.recommending import popularity
 
         class Frequencies(nn.Module):
             scores: Tensor
@@ -54,7 +54,7 @@ class MostPopular:
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Count the items."""
-        from sartor.catalog.models._recommending import counts, popularity
+        from sartor.catalog.models.parts.recommending import counts, popularity
 
         scores = module.get_buffer("scores")
         scores.copy_(popularity(counts(batches, len(scores))).log())

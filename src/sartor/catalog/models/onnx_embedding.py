@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _onnx_graphs
+from sartor.catalog.models.parts import onnx_graphs
 from sartor.errors import Refused, Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -63,7 +63,7 @@ class OnnxEmbedding:
         """
         if path.is_dir():
             raise Unsupported("OTHER_CHECKPOINT", f"onnx-embedding runs a file; {path} is a folder")
-        ports = _onnx_graphs.ports_of(_onnx_graphs.read_graph(_content(path), path.name), path.name)
+        ports = onnx_graphs.ports_of(onnx_graphs.read_graph(_content(path), path.name), path.name)
         side = max((min(size) for size in sizes), default=112)
         options = {"file": str(path.resolve()), "sha256": file_sha256(path), "dimension": ports.dimension}
         return Variant(path.stem, options, ports.size or (side, side), _ENCODING)
@@ -81,7 +81,7 @@ class OnnxEmbedding:
         content = _content(path)
         if file_sha256(path) != sha256:
             raise Refused(f"{path} has changed since the run began; start a new run")
-        ports = _onnx_graphs.ports_of(_onnx_graphs.read_graph(content, path.name), path.name)
+        ports = onnx_graphs.ports_of(onnx_graphs.read_graph(content, path.name), path.name)
 
         class Embedding(nn.Module):
             graph: Tensor  # the file's bytes
@@ -90,7 +90,7 @@ class OnnxEmbedding:
 
             def __init__(self) -> None:
                 super().__init__()
-                self.ports, self.running = ports, _onnx_graphs.Running(ports)
+                self.ports, self.running = ports, onnx_graphs.Running(ports)
                 self.register_buffer("graph", torch.frombuffer(bytearray(content), dtype=torch.uint8))
                 self.register_buffer("colours", torch.eye(3))
                 self.register_buffer("shift", torch.zeros(3))
@@ -172,9 +172,9 @@ class OnnxEmbedding:
             node("Max", "above", "lifted", "zero"),
             node("Min", "pixels", "above", "white"),
             node("Conv", "turned", "pixels", "colours", "shift"),
-            node("Transpose", _onnx_graphs.TAKEN, "turned", perm=[0, 2, 3, 1] if ports.channels_last else [0, 1, 2, 3]),
+            node("Transpose", onnx_graphs.TAKEN, "turned", perm=[0, 2, 3, 1] if ports.channels_last else [0, 1, 2, 3]),
         ]
-        given = _onnx_graphs.GIVEN
+        given = onnx_graphs.GIVEN
         after = [
             node("Greater", "has_face", "deviation", "zero"),
             node("Cast", "shown", "has_face", to=TensorProto.FLOAT),
@@ -186,8 +186,8 @@ class OnnxEmbedding:
             node("Mul", "kept", given, "shown_rows"),
             node("Div", "output", "kept", "length"),
         ]
-        model = _onnx_graphs.read_graph(module.graph.numpy().tobytes(), "the given model")
-        return _onnx_graphs.joined(model, ports, before, after, constants, example.shape)
+        model = onnx_graphs.read_graph(module.graph.numpy().tobytes(), "the given model")
+        return onnx_graphs.joined(model, ports, before, after, constants, example.shape)
 
 
 def told_apart(embeddings: Tensor, people: Tensor) -> float:

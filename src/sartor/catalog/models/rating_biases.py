@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models._baselines import one_pass
+from sartor.catalog.models.parts.baselines import one_pass
 from sartor.jobs import Recipe
 from sartor.registry import register
 from sartor.types import DataCard, Network, Provenance
@@ -37,7 +37,7 @@ class RatingBiases:
         """Questions (n, 1 + 2 L) to ratings (n, 1)."""
         from torch import nn
 
-        from sartor.catalog.models._rating_biases import Biases, split
+        from sartor.catalog.models.parts.rating_biases import Biases, split
 
         class Rater(nn.Module):
             def __init__(self) -> None:
@@ -56,7 +56,7 @@ class RatingBiases:
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Set the deviations."""
-        from sartor.catalog.models._rating_biases import Biases, gathered
+        from sartor.catalog.models.parts.rating_biases import Biases, gathered
 
         assert isinstance(module.biases, Biases)
         questions = gathered(batches)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models._baselines import one_pass
-from sartor.catalog.models._scaling import EFFORTS, Size
+from sartor.catalog.models.parts.baselines import one_pass
+from sartor.catalog.models.parts.scaling import EFFORTS, Size
 from sartor.jobs import Recipe
 from sartor.registry import register
 from sartor.types import DataCard, Network, Provenance
@@ -15,7 +15,7 @@ from sartor.types import DataCard, Network, Provenance
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from sartor.catalog.models._rating_biases import Questions
+    from sartor.catalog.models.parts.rating_biases import Questions
 
 _SIZES = (
     Size("s", {"width": 4}, "quick"),
@@ -54,7 +54,7 @@ class RatingFactors:
         import torch
         from torch import nn
 
-        from sartor.catalog.models._rating_biases import Biases, split
+        from sartor.catalog.models.parts.rating_biases import Biases, split
 
         width, items = network.options["width"], network.options["items"]
 
@@ -83,7 +83,7 @@ class RatingFactors:
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Choose strengths and ridge by questions held out, then set the biases and solve in turn."""
-        from sartor.catalog.models._rating_biases import Biases, gathered
+        from sartor.catalog.models.parts.rating_biases import Biases, gathered
 
         assert isinstance(module.biases, Biases)
         questions, biases = gathered(batches), module.biases
@@ -110,7 +110,7 @@ def folded(factors: Tensor, ridge: Tensor, rated: Tensor, left: Tensor) -> Tenso
     """(n, width) factors of users that best explain what biases leave of their ratings (n, L)."""
     import torch
 
-    from sartor.catalog.models._recommending import conjugate_gradients
+    from sartor.catalog.models.parts.recommending import conjugate_gradients
 
     there = (rated > 0).float()[:, :, None]
     met = factors[rated] * there  # (n, L, width)

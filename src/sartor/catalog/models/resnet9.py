@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling
+from sartor.catalog.models.parts import scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("xs", {"widths": [16, 32, 64], "depth": 2}, "balanced"),
-    _scaling.Size("s", {"widths": [32, 64, 128], "depth": 2}, "quick"),
-    _scaling.Size("m", {"widths": [48, 128, 192], "depth": 2}, "balanced"),
-    _scaling.Size("l", {"widths": [64, 256, 256], "depth": 2}, "quick"),  # the shape of airbench94
-    _scaling.Size("xl", {"widths": [96, 256, 320], "depth": 3}, "thorough"),
+    scaling.Size("xs", {"widths": [16, 32, 64], "depth": 2}, "balanced"),
+    scaling.Size("s", {"widths": [32, 64, 128], "depth": 2}, "quick"),
+    scaling.Size("m", {"widths": [48, 128, 192], "depth": 2}, "balanced"),
+    scaling.Size("l", {"widths": [64, 256, 256], "depth": 2}, "quick"),  # the shape of airbench94
+    scaling.Size("xl", {"widths": [96, 256, 320], "depth": 3}, "thorough"),
 )
 _STEM_CHANNELS = 24
 
@@ -42,7 +42,7 @@ class ResNet9:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Widths from 16 to 96 in the first stage."""
-        return _scaling.sized_variants(_SIZES, sizes, effort, smallest_side=4)
+        return scaling.sized_variants(_SIZES, sizes, effort, smallest_side=4)
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs)."""
@@ -51,12 +51,12 @@ class ResNet9:
         from sartor.blocks import PatchStem, PooledHead
 
         widths, depth = network.options["widths"], network.options["depth"]
-        stride = _scaling.stem_stride(network.input_size)
+        stride = scaling.stem_stride(network.input_size)
         stem_side = max(stride, 2)
         area = [(side - stem_side) // stride + 1 for side in network.input_size]
         layers: list[nn.Module] = [PatchStem(_STEM_CHANNELS, side=stem_side, stride=stride)]
         inputs = _STEM_CHANNELS
-        for width, halve in zip(widths, _scaling.halvings(min(area), len(widths)), strict=True):
+        for width, halve in zip(widths, scaling.halvings(min(area), len(widths)), strict=True):
             layers.append(_stage(inputs, width, depth, halve=halve))
             area = [side // 2 for side in area] if halve else area
             inputs = width
@@ -64,7 +64,7 @@ class ResNet9:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Muon on the filters."""
-        return _scaling.muon_recipe(network, samples, epochs)
+        return scaling.muon_recipe(network, samples, epochs)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _text_checkpoints
+from sartor.catalog.models.parts import text_checkpoints
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -50,11 +50,11 @@ class SentenceEncoder:
         Raises:
             Refused: the folder holds code, unknown keys, no tokenizer, or no safetensors.
         """
-        return _text_checkpoints.variant("the model family sentence-encoder", folder, sizes)
+        return text_checkpoints.variant("the model family sentence-encoder", folder, sizes)
 
     def build(self, network: Network) -> nn.Module:
         """Ids (n, length) to logits (n, outputs); the encoder's weights are in, the head is random."""
-        return _text_checkpoints.classifier(network)
+        return text_checkpoints.classifier(network)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Computed from all samples at once."""

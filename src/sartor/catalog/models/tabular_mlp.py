@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling
+from sartor.catalog.models.parts import scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _ENCODED = 33  # numbers per column: missing or not, and 32 steps
 _SIZES = (
-    _scaling.Size("s", {"widths": [64, 64], "dropout": 0.1}, "balanced"),
-    _scaling.Size("m", {"widths": [160, 160], "dropout": 0.2}, "quick"),
-    _scaling.Size("l", {"widths": [320, 320, 160], "dropout": 0.25}, "balanced"),
+    scaling.Size("s", {"widths": [64, 64], "dropout": 0.1}, "balanced"),
+    scaling.Size("m", {"widths": [160, 160], "dropout": 0.2}, "quick"),
+    scaling.Size("l", {"widths": [320, 320, 160], "dropout": 0.25}, "balanced"),
 )
 
 
@@ -41,7 +41,7 @@ class TabularMlp:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """By widths."""
-        return _scaling.sized_variants(_SIZES, sizes, effort, smallest_side=1)
+        return scaling.sized_variants(_SIZES, sizes, effort, smallest_side=1)
 
     def build(self, network: Network) -> nn.Module:
         """Encoded rows (n, inputs, 34) to logits (n, outputs), or numbers (n, 1)."""
@@ -68,7 +68,7 @@ class TabularMlp:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW without smoothing, so that probabilities and numbers stay what they are."""
-        batch = _scaling.batch_size(samples, network.input_size)
+        batch = scaling.batch_size(samples, network.input_size)
         return Recipe(
             epochs=epochs,
             batch_size=batch,
@@ -77,7 +77,7 @@ class TabularMlp:
             weight_decay=0.05,
             label_smoothing=0.0,
             warmup_share=0.05,
-            ema_decay=_scaling.averaging(samples, batch, epochs),
+            ema_decay=scaling.averaging(samples, batch, epochs),
             clip=1.0,
         )
 

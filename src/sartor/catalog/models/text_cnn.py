@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling, _text_layers, _text_sizes
+from sartor.catalog.models.parts import scaling, text_layers, text_sizes
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("s", {"vocabulary": 8_000, "width": 32, "filters": 48}, "quick"),
-    _scaling.Size("m", {"vocabulary": 20_000, "width": 64, "filters": 100}, "quick"),
-    _scaling.Size("l", {"vocabulary": 40_000, "width": 128, "filters": 128}, "thorough"),
+    scaling.Size("s", {"vocabulary": 8_000, "width": 32, "filters": 48}, "quick"),
+    scaling.Size("m", {"vocabulary": 20_000, "width": 64, "filters": 100}, "quick"),
+    scaling.Size("l", {"vocabulary": 40_000, "width": 128, "filters": 128}, "thorough"),
 )
 _REACHES = (3, 4, 5)  # words
 _DROPOUT = 0.5
@@ -40,7 +40,7 @@ class TextCnn:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Three widths."""
-        return _text_sizes.sequence_variants(_SIZES, card, sizes, effort)
+        return text_sizes.sequence_variants(_SIZES, card, sizes, effort)
 
     def build(self, network: Network) -> nn.Module:
         """Ids (n, length) to logits (n, outputs)."""
@@ -54,7 +54,7 @@ class TextCnn:
         class Filters(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.vectors = _text_layers.word_vectors(int(options["vocabulary"]), width, spread=0.3)
+                self.vectors = text_layers.word_vectors(int(options["vocabulary"]), width, spread=0.3)
                 self.filters = nn.ModuleList(nn.Conv1d(width, filters, reach) for reach in reaches)
                 self.inner = nn.Dropout(_DROPOUT / 2)
                 self.dropout = nn.Dropout(_DROPOUT)
@@ -70,7 +70,7 @@ class TextCnn:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW."""
-        return _text_sizes.recipe(samples, epochs, rate=4e-3)
+        return text_sizes.recipe(samples, epochs, rate=4e-3)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

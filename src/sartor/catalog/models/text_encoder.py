@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling, _text_checkpoints
+from sartor.catalog.models.parts import scaling, text_checkpoints
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -51,15 +51,15 @@ class TextEncoder:
         Raises:
             Refused: the folder holds code, unknown keys, no tokenizer, or no safetensors.
         """
-        return _text_checkpoints.variant("the model family text-encoder", folder, sizes)
+        return text_checkpoints.variant("the model family text-encoder", folder, sizes)
 
     def build(self, network: Network) -> nn.Module:
         """Ids (n, length) to logits (n, outputs); the encoder's weights are in, the head is new."""
-        return _text_checkpoints.classifier(network, _DROPOUT)
+        return text_checkpoints.classifier(network, _DROPOUT)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW with warm-up, gentle: the encoder knows much already."""
-        batch = min(_BATCH, _scaling.batch_size(samples, (1,)))
+        batch = min(_BATCH, scaling.batch_size(samples, (1,)))
         return Recipe(
             epochs=epochs,
             batch_size=batch,
@@ -68,7 +68,7 @@ class TextEncoder:
             weight_decay=0.01,
             label_smoothing=0.05,
             warmup_share=0.1,
-            ema_decay=_scaling.averaging(samples, batch, epochs),
+            ema_decay=scaling.averaging(samples, batch, epochs),
             clip=1.0,
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling, _text_layers, _text_sizes
+from sartor.catalog.models.parts import scaling, text_layers, text_sizes
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("s", {"vocabulary": 8_000, "width": 32, "state": 32}, "balanced"),
-    _scaling.Size("m", {"vocabulary": 20_000, "width": 64, "state": 64}, "thorough"),
+    scaling.Size("s", {"vocabulary": 8_000, "width": 32, "state": 32}, "balanced"),
+    scaling.Size("m", {"vocabulary": 20_000, "width": 64, "state": 64}, "thorough"),
 )
 _DROPOUT = 0.4
 _LONGEST = 128  # words: a step each, one after the other
@@ -48,7 +48,7 @@ class TextGru:
             raise Unsupported("TOO_LONG", f"reads word after word, so at most {_LONGEST} of them, not {list(sizes)}")
         if effort == "quick":
             raise Unsupported("EFFORT", "reading word after word takes long to train; set effort: balanced")
-        return _text_sizes.sequence_variants(_SIZES, card, fitting, effort)
+        return text_sizes.sequence_variants(_SIZES, card, fitting, effort)
 
     def build(self, network: Network) -> nn.Module:
         """Ids (n, length) to logits (n, outputs)."""
@@ -60,7 +60,7 @@ class TextGru:
         class Reader(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.vectors = _text_layers.word_vectors(int(options["vocabulary"]), width, spread=0.3)
+                self.vectors = text_layers.word_vectors(int(options["vocabulary"]), width, spread=0.3)
                 self.units = nn.GRU(width, state, batch_first=True, bidirectional=True)
                 self.dropout = nn.Dropout(_DROPOUT)
                 self.head = nn.Linear(2 * state, network.outputs)
@@ -76,7 +76,7 @@ class TextGru:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW."""
-        return _text_sizes.recipe(samples, epochs, rate=3e-3)
+        return text_sizes.recipe(samples, epochs, rate=3e-3)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling, _text_sizes
+from sartor.catalog.models.parts import scaling, text_sizes
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("8k", {"buckets": 1 << 13, "width": 16}, "quick"),
-    _scaling.Size("32k", {"buckets": 1 << 15, "width": 16}, "quick"),
-    _scaling.Size("128k", {"buckets": 1 << 17, "width": 16}, "balanced"),
-    _scaling.Size("512k", {"buckets": 1 << 19, "width": 32}, "thorough"),
+    scaling.Size("8k", {"buckets": 1 << 13, "width": 16}, "quick"),
+    scaling.Size("32k", {"buckets": 1 << 15, "width": 16}, "quick"),
+    scaling.Size("128k", {"buckets": 1 << 17, "width": 16}, "balanced"),
+    scaling.Size("512k", {"buckets": 1 << 19, "width": 32}, "thorough"),
 )
 _MOST_IDS = 1024
 _DROPOUT = 0.3
@@ -41,9 +41,9 @@ class TextHashing:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """From 8,192 buckets on."""
-        length = (_text_sizes.length(card, "pieces", _MOST_IDS),)
+        length = (text_sizes.length(card, "pieces", _MOST_IDS),)
         for row in _SIZES:
-            if _scaling.EFFORTS.index(row.effort) <= _scaling.EFFORTS.index(effort):
+            if scaling.EFFORTS.index(row.effort) <= scaling.EFFORTS.index(effort):
                 yield Variant(row.name, dict(row.options), length, f"ngrams-{row.options['buckets']}")
 
     def build(self, network: Network) -> nn.Module:
@@ -71,7 +71,7 @@ class TextHashing:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """A high rate, as each vector is met rarely."""
-        return _text_sizes.recipe(samples, epochs, rate=1.5e-2)
+        return text_sizes.recipe(samples, epochs, rate=1.5e-2)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

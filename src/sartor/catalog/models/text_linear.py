@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _linear_texts, _scaling, _text_sizes
+from sartor.catalog.models.parts import linear_texts, scaling, text_sizes
 from sartor.jobs import Recipe
 from sartor.registry import register
 from sartor.types import DataCard, Network, Provenance
@@ -44,16 +44,16 @@ class TextLinear:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Vocabularies of terms, and of terms with pieces, as large as the data has them."""
-        rank = _scaling.EFFORTS.index(effort)
+        rank = scaling.EFFORTS.index(effort)
         seen: set[tuple[str, int]] = set()
         for kind, size, least in _SIZES:
-            most = max(16, int(_text_sizes.expected(card, kind) * _text_sizes.ENOUGH_SHARE))
+            most = max(16, int(text_sizes.expected(card, kind) * text_sizes.ENOUGH_SHARE))
             entry = (kind, min(size, most))
-            if _scaling.EFFORTS.index(least) > rank or entry in seen:
+            if scaling.EFFORTS.index(least) > rank or entry in seen:
                 continue
             seen.add(entry)
-            length = _text_sizes.length(card, kind, _MOST_TERMS)
-            name = f"{kind}-{_text_sizes.short(size)}"
+            length = text_sizes.length(card, kind, _MOST_TERMS)
+            name = f"{kind}-{text_sizes.short(size)}"
             yield Variant(name, {"terms": entry[1]}, (length,), f"{kind}-{entry[1]}")
 
     def build(self, network: Network) -> nn.Module:
@@ -100,8 +100,8 @@ class TextLinear:
             truths.append(classes.cpu())
         starts = torch.cat([torch.zeros(1, dtype=torch.long), torch.cat(lengths).cumsum(0)[:-1]])
         count = max(2, bias.shape[0])
-        texts = _linear_texts.Texts(torch.cat(ids).long(), starts, torch.cat(truths).long(), len(table), count)
-        found = _linear_texts.fit(texts)
+        texts = linear_texts.Texts(torch.cat(ids).long(), starts, torch.cat(truths).long(), len(table), count)
+        found = linear_texts.fit(texts)
         weighed = found.weights * found.importance[:, None]
         table.copy_(torch.cat([weighed, found.importance[:, None].square()], 1))
         bias.copy_(found.bias)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling, _text_layers, _text_sizes
+from sartor.catalog.models.parts import scaling, text_layers, text_sizes
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIZES = (
-    _scaling.Size("xs", {"vocabulary": 8_000, "width": 48, "layers": 1, "heads": 2}, "quick"),
-    _scaling.Size("s", {"vocabulary": 20_000, "width": 96, "layers": 2, "heads": 3}, "balanced"),
-    _scaling.Size("m", {"vocabulary": 20_000, "width": 192, "layers": 4, "heads": 6}, "thorough"),
+    scaling.Size("xs", {"vocabulary": 8_000, "width": 48, "layers": 1, "heads": 2}, "quick"),
+    scaling.Size("s", {"vocabulary": 20_000, "width": 96, "layers": 2, "heads": 3}, "balanced"),
+    scaling.Size("m", {"vocabulary": 20_000, "width": 192, "layers": 4, "heads": 6}, "thorough"),
 )
 _DROPOUT = 0.2
 
@@ -38,7 +38,7 @@ class TextTransformer:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Three sizes."""
-        return _text_sizes.sequence_variants(_SIZES, card, sizes, effort)
+        return text_sizes.sequence_variants(_SIZES, card, sizes, effort)
 
     def build(self, network: Network) -> nn.Module:
         """Ids (n, length) to logits (n, outputs)."""
@@ -51,7 +51,7 @@ class TextTransformer:
         class Encoder(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.vectors = _text_layers.word_vectors(int(options["vocabulary"]), width, spread=0.1)
+                self.vectors = text_layers.word_vectors(int(options["vocabulary"]), width, spread=0.1)
                 self.places = nn.Parameter(torch.randn(1, length, width) * 0.02)
                 self.dropout = nn.Dropout(_DROPOUT)
                 self.layers = nn.ModuleList(_layer(width, int(options["heads"])) for _ in range(options["layers"]))
@@ -64,14 +64,14 @@ class TextTransformer:
                 words = self.dropout(self.vectors(ids) + self.places)
                 for layer in self.layers:
                     words = layer(words, unseen)
-                logits: Tensor = self.head(self.dropout(_text_layers.mean_of(self.norm(words), held)))
+                logits: Tensor = self.head(self.dropout(text_layers.mean_of(self.norm(words), held)))
                 return logits
 
         return Encoder()
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW."""
-        return _text_sizes.recipe(samples, epochs, rate=1e-3, decay=0.05)
+        return text_sizes.recipe(samples, epochs, rate=1e-3, decay=0.05)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _checkpoints, _scaling
+from sartor.catalog.models.parts import checkpoints, scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -44,7 +44,7 @@ class Transformers:
             MissingExtra: transformers is not installed.
             Unsupported: at this effort there is none that takes inputs so small.
         """
-        _checkpoints.require("the model family transformers")
+        checkpoints.require("the model family transformers")
         found = 0
         for position, size in enumerate(sizes):
             for name, row in _presets().items():
@@ -62,23 +62,23 @@ class Transformers:
         Raises:
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
-        _checkpoints.require("the model family transformers")
-        side = _checkpoints.read_config(folder).get("image_size")
+        checkpoints.require("the model family transformers")
+        side = checkpoints.read_config(folder).get("image_size")
         size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
-        return _checkpoints.variant(folder, size)
+        return checkpoints.variant(folder, size)
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs); with a checkpoint its weights are in, the head is new."""
-        _checkpoints.require("the model family transformers")
+        checkpoints.require("the model family transformers")
         from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING as KNOWN
 
-        kind, settings, weights = _checkpoints.chosen(network.options)
-        model = _checkpoints.architecture(kind, KNOWN, "image classifier", settings, network.outputs, _HEADS, weights)
-        return _checkpoints.of_pictures(model)
+        kind, settings, weights = checkpoints.chosen(network.options)
+        model = checkpoints.architecture(kind, KNOWN, "image classifier", settings, network.outputs, _HEADS, weights)
+        return checkpoints.of_pictures(model)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW with warm-up; gentle for a checkpoint."""
-        batch = min(128, _scaling.batch_size(samples, network.input_size))
+        batch = min(128, scaling.batch_size(samples, network.input_size))
         rate = 1e-4 if "checkpoint" in network.options else 1e-3
         return Recipe(
             epochs=epochs,
@@ -88,7 +88,7 @@ class Transformers:
             weight_decay=0.05,
             label_smoothing=0.1,
             warmup_share=0.1,
-            ema_decay=_scaling.averaging(samples, batch, epochs),
+            ema_decay=scaling.averaging(samples, batch, epochs),
             augment=("auto",),
         )
 
@@ -104,7 +104,7 @@ def _presets() -> dict[str, dict[str, Any]]:
 
 
 def _offered(row: Mapping[str, Any], size: Sequence[int], effort: str) -> bool:
-    wanted = _scaling.EFFORTS.index(effort) >= _scaling.EFFORTS.index(row["effort"])
+    wanted = scaling.EFFORTS.index(effort) >= scaling.EFFORTS.index(row["effort"])
     fits = min(size) >= row["least_side"] and all(side % row.get("multiple", 1) == 0 for side in size)
     square = len(set(size)) == 1
     return wanted and fits and (square or "patches" not in row)

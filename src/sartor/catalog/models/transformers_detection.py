@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _checkpoints, _scaling
+from sartor.catalog.models.parts import checkpoints, scaling
 from sartor.errors import MissingExtra, Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -49,7 +49,7 @@ class TransformersDetection:
             MissingExtra: transformers is not installed.
             Unsupported: always; a checkpoint is needed.
         """
-        _checkpoints.require(_FEATURE)
+        checkpoints.require(_FEATURE)
         raise Unsupported("NO_CHECKPOINT", "transformers-detection fine-tunes a checkpoint; name a folder by model:")
 
     def checkpoint_variant(self, folder: Path, sizes: Sequence[tuple[int, ...]]) -> Variant:
@@ -58,9 +58,9 @@ class TransformersDetection:
         Raises:
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
-        _checkpoints.require(_FEATURE)
-        _checkpoints.settings_of(_checkpoints.read_config(folder))
-        return _checkpoints.variant(folder, sizes[0])
+        checkpoints.require(_FEATURE)
+        checkpoints.settings_of(checkpoints.read_config(folder))
+        return checkpoints.variant(folder, sizes[0])
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits, boxes and the number of classes; the head is new where classes differ.
@@ -68,15 +68,15 @@ class TransformersDetection:
         Raises:
             MissingExtra: the architecture needs another package (timm, for old DETR checkpoints).
         """
-        _checkpoints.require(_FEATURE)
+        checkpoints.require(_FEATURE)
         from torch import nn
         from transformers import MODEL_FOR_OBJECT_DETECTION_MAPPING
 
-        from sartor.catalog.models._set_prediction import class_scores, to_corners
+        from sartor.catalog.models.parts.set_prediction import class_scores, to_corners
 
-        kind, settings, weights = _checkpoints.chosen(network.options)
+        kind, settings, weights = checkpoints.chosen(network.options)
         try:
-            model = _checkpoints.architecture(
+            model = checkpoints.architecture(
                 kind, MODEL_FOR_OBJECT_DETECTION_MAPPING, "object detector", settings, network.outputs, _HEADS, weights
             )
         except ImportError as error:
@@ -101,7 +101,7 @@ class TransformersDetection:
 
     def loss(self, outputs: Any, targets: Tensor, label_smoothing: float) -> Tensor:
         """See ``_set_prediction.set_loss``."""
-        from sartor.catalog.models._set_prediction import set_loss
+        from sartor.catalog.models.parts.set_prediction import set_loss
 
         logits, boxes, classes = outputs
         return set_loss((logits, boxes), targets, classes)
@@ -117,7 +117,7 @@ class TransformersDetection:
             weight_decay=1e-4,
             label_smoothing=0.0,
             warmup_share=0.1,
-            ema_decay=_scaling.averaging(samples, batch, epochs),
+            ema_decay=scaling.averaging(samples, batch, epochs),
             augment=("auto",),
             clip=0.1,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _checkpoints, _margin, _scaling
+from sartor.catalog.models.parts import checkpoints, margin, scaling
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -55,21 +55,21 @@ class TransformersFaces:
         """
         if folder.is_file():
             raise Unsupported("OTHER_CHECKPOINT", f"transformers-faces takes a folder; {folder} is a file")
-        _checkpoints.require(_FEATURE)
-        side = _checkpoints.read_config(folder).get("image_size")
+        checkpoints.require(_FEATURE)
+        side = checkpoints.read_config(folder).get("image_size")
         size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
-        found = _checkpoints.variant(folder, size)
+        found = checkpoints.variant(folder, size)
         return replace(found, options={**found.options, "dimension": _DIMENSION, "mirrored": False})
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to embeddings (n, dimension); in training to cosines (n, outputs)."""
-        _checkpoints.require(_FEATURE)
+        checkpoints.require(_FEATURE)
         from torch import nn
         from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
-        kind, settings, weights = _checkpoints.chosen(network.options)
+        kind, settings, weights = checkpoints.chosen(network.options)
         known, dimension = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, int(network.options["dimension"])
-        model = _checkpoints.architecture(kind, known, "image classifier", settings, dimension, _HEADS, weights)
+        model = checkpoints.architecture(kind, known, "image classifier", settings, dimension, _HEADS, weights)
 
         class Embedding(nn.Module):
             def __init__(self) -> None:
@@ -80,15 +80,15 @@ class TransformersFaces:
                 found: Tensor = self.model(pixel_values=x).logits
                 return found
 
-        return _margin.compared(Embedding(), dimension, network.outputs, mirrored=bool(network.options["mirrored"]))
+        return margin.compared(Embedding(), dimension, network.outputs, mirrored=bool(network.options["mirrored"]))
 
     def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
         """Cosine loss with a margin (CosFace)."""
-        return _margin.margin_loss(outputs, targets)
+        return margin.margin_loss(outputs, targets)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW with warm-up, gentle."""
-        batch = min(128, max(_margin.LEAST_BATCH, _scaling.batch_size(samples, network.input_size)))
+        batch = min(128, max(margin.LEAST_BATCH, scaling.batch_size(samples, network.input_size)))
         return Recipe(
             epochs=epochs,
             batch_size=batch,
@@ -97,7 +97,7 @@ class TransformersFaces:
             weight_decay=0.05,
             label_smoothing=0.0,
             warmup_share=0.1,
-            ema_decay=_scaling.averaging(samples, batch, epochs),
+            ema_decay=scaling.averaging(samples, batch, epochs),
             augment=("auto",),
         )
 

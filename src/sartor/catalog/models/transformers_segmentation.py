@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _checkpoints, _scaling, _segmenting
+from sartor.catalog.models.parts import checkpoints, scaling, segmenting
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _HEADS = ("decode_head", "auxiliary_head", "classifier", "segmentation_head")
 _B0 = {"hidden_sizes": [32, 64, 160, 256], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256}  # the paper's MiT-B0
 _SIZES = (
-    _scaling.Size(
+    scaling.Size(
         "segformer-xs",
         {
             "type": "segformer",
@@ -28,7 +28,7 @@ _SIZES = (
         },
         "balanced",
     ),
-    _scaling.Size("segformer-b0", {"type": "segformer", "config": _B0}, "thorough"),
+    scaling.Size("segformer-b0", {"type": "segformer", "config": _B0}, "thorough"),
 )
 
 
@@ -55,11 +55,11 @@ class TransformersSegmentation:
             MissingExtra: transformers is not installed.
             Unsupported: at this effort there is none.
         """
-        _checkpoints.require("the model family transformers-segmentation")
+        checkpoints.require("the model family transformers-segmentation")
         if effort == "quick":
             raise Unsupported("EFFORT", "transformers-segmentation has no configuration for effort quick")
         fitting = [size for size in sizes if all(side % 32 == 0 for side in size)]
-        return _scaling.sized_variants(_SIZES, fitting, effort, smallest_side=64)
+        return scaling.sized_variants(_SIZES, fitting, effort, smallest_side=64)
 
     def checkpoint_variant(self, folder: Path, sizes: Sequence[tuple[int, ...]]) -> Variant:
         """The variant that fine-tunes a local checkpoint, at the most natural input size.
@@ -67,31 +67,31 @@ class TransformersSegmentation:
         Raises:
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
-        _checkpoints.require("the model family transformers-segmentation")
-        return _checkpoints.variant(folder, sizes[0])
+        checkpoints.require("the model family transformers-segmentation")
+        return checkpoints.variant(folder, sizes[0])
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs, H / 4, W / 4) or as fine as the architecture gives them."""
-        _checkpoints.require("the model family transformers-segmentation")
+        checkpoints.require("the model family transformers-segmentation")
         from transformers import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING as KNOWN
 
-        kind, settings, weights = _checkpoints.chosen(network.options)
-        model = _checkpoints.architecture(kind, KNOWN, "semantic segmenter", settings, network.outputs, _HEADS, weights)
-        return _checkpoints.of_pictures(model)
+        kind, settings, weights = checkpoints.chosen(network.options)
+        model = checkpoints.architecture(kind, KNOWN, "semantic segmenter", settings, network.outputs, _HEADS, weights)
+        return checkpoints.of_pictures(model)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW with warm-up; gentle for a checkpoint."""
-        batch = _segmenting.batch_size(samples)
+        batch = segmenting.batch_size(samples)
         rate = 1e-4 if "checkpoint" in network.options else 1e-3
         return Recipe(
             epochs=epochs,
             batch_size=batch,
             optimizer="adamw",
-            learning_rate=rate * math.sqrt(batch / _segmenting.LARGEST_BATCH),
+            learning_rate=rate * math.sqrt(batch / segmenting.LARGEST_BATCH),
             weight_decay=0.01,
             label_smoothing=0.0,
             warmup_share=0.1,
-            ema_decay=_scaling.averaging(samples, batch, epochs),
+            ema_decay=scaling.averaging(samples, batch, epochs),
             augment=("auto",),
         )
 

@@ -6,8 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models._recommender_training import MOST_EPOCHS, features_of, fit, furnish, loss, recipe, windowed
-from sartor.catalog.models._scaling import Size
+from sartor.catalog.models.parts.recommender_training import (
+    MOST_EPOCHS,
+    features_of,
+    fit,
+    furnish,
+    loss,
+    recipe,
+    windowed,
+)
+from sartor.catalog.models.parts.scaling import Size
 from sartor.registry import register
 from sartor.types import DataCard, Network, Provenance
 
@@ -51,7 +59,7 @@ class TwoTower:
         import torch
         from torch import nn
 
-        from sartor.catalog.models._next_items import NextItems
+        from sartor.catalog.models.parts.next_items import NextItems
 
         width, window = network.options["width"], network.options["window"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _scaling, _segmenting
+from sartor.catalog.models.parts import scaling, segmenting
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.registry import register
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 # Widths of the map at 1/2 of the input's side, at 1/4, and so on.
 _SIZES = (
-    _scaling.Size("xs", {"widths": [12, 16, 32, 64, 96]}, "balanced"),
-    _scaling.Size("s", {"widths": [16, 24, 48, 96, 160]}, "quick"),
-    _scaling.Size("m", {"widths": [24, 40, 80, 144, 224]}, "quick"),
-    _scaling.Size("l", {"widths": [32, 64, 128, 224, 320]}, "thorough"),
+    scaling.Size("xs", {"widths": [12, 16, 32, 64, 96]}, "balanced"),
+    scaling.Size("s", {"widths": [16, 24, 48, 96, 160]}, "quick"),
+    scaling.Size("m", {"widths": [24, 40, 80, 144, 224]}, "quick"),
+    scaling.Size("l", {"widths": [32, 64, 128, 224, 320]}, "thorough"),
 )
 SMALLEST_SIDE = 16
 
@@ -43,7 +43,7 @@ class UNetSmall:
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Widths from 12 to 32 in the first stage."""
-        return _scaling.sized_variants(_SIZES, sizes, effort, smallest_side=SMALLEST_SIDE)
+        return scaling.sized_variants(_SIZES, sizes, effort, smallest_side=SMALLEST_SIDE)
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs, H / 4, W / 4)."""
@@ -52,7 +52,7 @@ class UNetSmall:
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Muon on the filters."""
-        return _segmenting.recipe(network, samples, epochs)
+        return segmenting.recipe(network, samples, epochs)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""
@@ -65,7 +65,7 @@ def _unet(widths: Sequence[int], input_size: Sequence[int], outputs: int) -> Any
 
     from sartor.blocks import ConvNorm, PatchStem, Residual
 
-    stages = _segmenting.even_halvings(input_size, len(widths))
+    stages = segmenting.even_halvings(input_size, len(widths))
     widths = widths[:stages]
 
     class UNet(nn.Module):

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
-from sartor.catalog.tasks import _picture_methods
-from sartor.catalog.tasks._faces_gallery import UNKNOWN, Gallery, name_face, threshold_of, verify
-from sartor.catalog.tasks._faces_scores import METRICS
+from sartor.catalog.tasks.parts import picture_methods
+from sartor.catalog.tasks.parts.faces_gallery import UNKNOWN, Gallery, name_face, threshold_of, verify
+from sartor.catalog.tasks.parts.faces_scores import METRICS
 from sartor.errors import DataError
 from sartor.reading.faces import OPTIONS
 from sartor.reading.sample import Part
@@ -61,13 +61,13 @@ class FaceRecognition:
     metrics = METRICS
     options = OPTIONS
 
-    decode = staticmethod(_picture_methods.decode)
-    noise = staticmethod(_picture_methods.noise)
-    example = staticmethod(_picture_methods.example)
+    decode = staticmethod(picture_methods.decode)
+    noise = staticmethod(picture_methods.noise)
+    example = staticmethod(picture_methods.example)
 
     def read(self, source: DataSource) -> list[Part]:
         """Folders per person, tables of paths or bytes with or without face boxes, arrays; people to be tested."""
-        from sartor.catalog.tasks._faces_alignment import check_options
+        from sartor.catalog.tasks.parts.faces_alignment import check_options
         from sartor.reading.faces import read_faces
 
         check_options(source.options)
@@ -97,7 +97,7 @@ class FaceRecognition:
         """
         import numpy as np
 
-        from sartor.catalog.tasks._faces_alignment import FaceSurvey
+        from sartor.catalog.tasks.parts.faces_alignment import FaceSurvey
 
         survey, coloured = FaceSurvey(facts), []
         for picture in decoded:
@@ -119,24 +119,24 @@ class FaceRecognition:
 
     def encoding(self, card: DataCard) -> str:
         """Whether faces are found and laid straight first, as the survey or ``data.align`` says."""
-        from sartor.catalog.tasks._faces_alignment import encoding_of
+        from sartor.catalog.tasks.parts.faces_alignment import encoding_of
 
         return encoding_of(card.facts)
 
     def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Array], truths: Truths) -> bytes:
         """The face detector's file where faces are to be found, so that a package holds it."""
-        from sartor.catalog.tasks._faces_alignment import detector_file
+        from sartor.catalog.tasks.parts.faces_alignment import detector_file
 
         return detector_file(encoding)
 
     def recall(self, encoding: str, learnt: bytes) -> Any:
-        from sartor.catalog.tasks._faces_alignment import aligner_of
+        from sartor.catalog.tasks.parts.faces_alignment import aligner_of
 
         return aligner_of(encoding, learnt)
 
     def prepare(self, decoded: Array, input_size: Sequence[int], learnt: Any = None) -> Array:
         """The largest face laid straight, or the middle part as it is; zeros where there must be a face and is none."""
-        from sartor.catalog.tasks._faces_alignment import prepared_face
+        from sartor.catalog.tasks.parts.faces_alignment import prepared_face
 
         return prepared_face(decoded, input_size, learnt)
 
@@ -167,8 +167,8 @@ class FaceRecognition:
 
         import numpy as np
 
-        from sartor.catalog.tasks._faces_pairs import unit_rows
-        from sartor.catalog.tasks._occlusion import explain_regions
+        from sartor.catalog.tasks.parts.faces_pairs import unit_rows
+        from sartor.catalog.tasks.parts.occlusion import explain_regions
 
         pixels = self.decode(raw)
         itself = np.asarray(ask([raw])[0])
@@ -195,7 +195,7 @@ class FaceRecognition:
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
         import numpy as np
 
-        from sartor.catalog.tasks._faces_scores import face_scores
+        from sartor.catalog.tasks.parts.faces_scores import face_scores
 
         return face_scores(outputs, np.asarray(truths), labels, confidence)
 
@@ -238,12 +238,12 @@ class FaceRecognition:
         return tuple(_shaped(size, aspect) for size in order)
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
-        from sartor.catalog.tasks._faces_tensors import ShippedEmbedder
+        from sartor.catalog.tasks.parts.faces_tensors import ShippedEmbedder
 
         return ShippedEmbedder(module)
 
     def normalise(self, batch: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
-        from sartor.catalog.tasks._faces_tensors import normalise
+        from sartor.catalog.tasks.parts.faces_tensors import normalise
 
         return normalise(batch)
 
@@ -256,7 +256,7 @@ class FaceRecognition:
         return ("flip", "shift", "turn", "light")
 
     def augment(self, batch: Tensor, targets: Tensor, names: Sequence[str], generator: torch.Generator) -> Pair:
-        from sartor.catalog.tasks._faces_tensors import augment
+        from sartor.catalog.tasks.parts.faces_tensors import augment
 
         return augment(batch, names, generator), targets
 

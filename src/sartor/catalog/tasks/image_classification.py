@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
-from sartor.catalog.tasks import _picture_methods
-from sartor.catalog.tasks._labels import METRICS, class_loss, label_answer, largest_difference, wrong_label
-from sartor.catalog.tasks._picture_statistics import channel_statistics
+from sartor.catalog.tasks.parts import picture_methods
+from sartor.catalog.tasks.parts.labels import METRICS, class_loss, label_answer, largest_difference, wrong_label
+from sartor.catalog.tasks.parts.picture_statistics import channel_statistics
 from sartor.reading.sample import Part
 from sartor.registry import register
 from sartor.types import DataCard, DataSource, Example, Explanation, Pipeline
@@ -43,15 +43,15 @@ class ImageClassification:
     advice: Mapping[str, str] = {}
     metrics = METRICS
 
-    alike = staticmethod(_picture_methods.alike)
-    decode = staticmethod(_picture_methods.decode)
-    learn = staticmethod(_picture_methods.learn_nothing)
-    recall = staticmethod(_picture_methods.recall_nothing)
-    prepare = staticmethod(_picture_methods.stretched)
-    noise = staticmethod(_picture_methods.noise)
-    example = staticmethod(_picture_methods.example)
+    alike = staticmethod(picture_methods.alike)
+    decode = staticmethod(picture_methods.decode)
+    learn = staticmethod(picture_methods.learn_nothing)
+    recall = staticmethod(picture_methods.recall_nothing)
+    prepare = staticmethod(picture_methods.stretched)
+    noise = staticmethod(picture_methods.noise)
+    example = staticmethod(picture_methods.example)
     statistics = staticmethod(channel_statistics)
-    normalise = staticmethod(_picture_methods.normalise)
+    normalise = staticmethod(picture_methods.normalise)
 
     def read(self, source: DataSource) -> list[Part]:
         """Folders per class, tables of paths or bytes, archives, data sets of the hub."""
@@ -83,7 +83,7 @@ class ImageClassification:
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """By occlusion: how far the best label's confidence falls when a region is covered."""
-        from sartor.catalog.tasks._occlusion import explain_regions
+        from sartor.catalog.tasks.parts.occlusion import explain_regions
 
         best = int(ask([raw])[0].argmax())
         return explain_regions(ask, self.decode(raw), lambda output: float(output[best]), pipeline.labels[best])
@@ -91,7 +91,7 @@ class ImageClassification:
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
         import numpy as np
 
-        from sartor.catalog.tasks._classification_scores import classification_scores
+        from sartor.catalog.tasks.parts.classification_scores import classification_scores
 
         return classification_scores(outputs, np.asarray(truths), labels, confidence)
 
@@ -125,7 +125,7 @@ class ImageClassification:
         return tuple((size, size) for size in (natural, *smaller, *larger))
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
-        from sartor.catalog.tasks._image_tensors import ShippedClassifier
+        from sartor.catalog.tasks.parts.image_tensors import ShippedClassifier
 
         return ShippedClassifier(module, statistics)
 
@@ -138,7 +138,7 @@ class ImageClassification:
         return ("flip", "shift") if mirror.get("suits") else ("shift",)
 
     def augment(self, batch: Tensor, targets: Tensor, names: Sequence[str], generator: torch.Generator) -> Pair:
-        from sartor.catalog.tasks._image_tensors import augment
+        from sartor.catalog.tasks.parts.image_tensors import augment
 
         return augment(batch, names, generator), targets
 

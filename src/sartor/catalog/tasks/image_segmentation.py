@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
-from sartor.catalog.tasks import _picture_methods
-from sartor.catalog.tasks._picture_statistics import channel_statistics
-from sartor.catalog.tasks._segmentation_scores import METRICS
+from sartor.catalog.tasks.parts import picture_methods
+from sartor.catalog.tasks.parts.picture_statistics import channel_statistics
+from sartor.catalog.tasks.parts.segmentation_scores import METRICS
 from sartor.errors import DataError
 from sartor.reading.masks import OPTIONS
 from sartor.reading.sample import Part
@@ -53,15 +53,15 @@ class ImageSegmentation:
     }
     metrics = METRICS
 
-    alike = staticmethod(_picture_methods.alike)
-    decode = staticmethod(_picture_methods.decode)
-    learn = staticmethod(_picture_methods.learn_nothing)
-    recall = staticmethod(_picture_methods.recall_nothing)
-    prepare = staticmethod(_picture_methods.stretched)
-    noise = staticmethod(_picture_methods.noise)
-    example = staticmethod(_picture_methods.example)
+    alike = staticmethod(picture_methods.alike)
+    decode = staticmethod(picture_methods.decode)
+    learn = staticmethod(picture_methods.learn_nothing)
+    recall = staticmethod(picture_methods.recall_nothing)
+    prepare = staticmethod(picture_methods.stretched)
+    noise = staticmethod(picture_methods.noise)
+    example = staticmethod(picture_methods.example)
     statistics = staticmethod(channel_statistics)
-    normalise = staticmethod(_picture_methods.normalise)
+    normalise = staticmethod(picture_methods.normalise)
 
     def read(self, source: DataSource) -> list[Part]:
         """Pictures and masks of the same name, or COCO outlines, in folders or in a .tar."""
@@ -97,23 +97,23 @@ class ImageSegmentation:
         self, decoded: Iterator[Array], truths: Truths, facts: Mapping[str, Any], seed: int
     ) -> Mapping[str, Any]:
         """Shares of the classes, rare ones, and whether mirroring suits."""
-        from sartor.catalog.tasks._segmentation_survey import survey_masks
+        from sartor.catalog.tasks.parts.segmentation_survey import survey_masks
 
         return survey_masks(decoded, list(truths), seed)
 
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
-        from sartor.catalog.tasks._segmentation_answers import map_answer
+        from sartor.catalog.tasks.parts.segmentation_answers import map_answer
 
         return map_answer(output, pipeline, decoded)
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """By occlusion: how far confidence in the main class falls, where it was answered, as regions are covered."""
-        from sartor.catalog.tasks._segmentation_answers import explain_map
+        from sartor.catalog.tasks.parts.segmentation_answers import explain_map
 
         return explain_map(ask, raw, self.decode(raw), pipeline)
 
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
-        from sartor.catalog.tasks._segmentation_scores import segmentation_scores
+        from sartor.catalog.tasks.parts.segmentation_scores import segmentation_scores
 
         return segmentation_scores(outputs, list(truths), labels, confidence)
 
@@ -137,7 +137,7 @@ class ImageSegmentation:
 
     def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
         """The answer and the truth over the picture, side by side."""
-        from sartor.catalog.tasks._segmentation_answers import shown
+        from sartor.catalog.tasks.parts.segmentation_answers import shown
 
         return shown(self.decode(raw), truth, output, pipeline)
 
@@ -161,7 +161,7 @@ class ImageSegmentation:
         return tuple(dict.fromkeys(sizes))
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
-        from sartor.catalog.tasks._segmentation_tensors import ShippedSegmenter
+        from sartor.catalog.tasks.parts.segmentation_tensors import ShippedSegmenter
 
         return ShippedSegmenter(module, statistics)
 
@@ -170,12 +170,12 @@ class ImageSegmentation:
         return ("flip", "zoom", "light") if card.facts.get("mirror", {}).get("suits") else ("zoom", "light")
 
     def augment(self, batch: Tensor, targets: Tensor, names: Sequence[str], generator: torch.Generator) -> Pair:
-        from sartor.catalog.tasks._segmentation_tensors import augment
+        from sartor.catalog.tasks.parts.segmentation_tensors import augment
 
         return augment(batch, targets, names, generator)
 
     def loss(self, outputs: Any, targets: Tensor, label_smoothing: float) -> Tensor:
-        from sartor.catalog.tasks._segmentation_tensors import map_loss
+        from sartor.catalog.tasks.parts.segmentation_tensors import map_loss
 
         return map_loss(outputs, targets, label_smoothing)
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
-from sartor.catalog.tasks import _picture_methods
-from sartor.catalog.tasks._detection_scores import METRICS
-from sartor.catalog.tasks._detection_truths import ADVICE
-from sartor.catalog.tasks._picture_statistics import channel_statistics
+from sartor.catalog.tasks.parts import picture_methods
+from sartor.catalog.tasks.parts.detection_scores import METRICS
+from sartor.catalog.tasks.parts.detection_truths import ADVICE
+from sartor.catalog.tasks.parts.picture_statistics import channel_statistics
 from sartor.errors import Unsupported
 from sartor.reading.boxes import OPTIONS
 from sartor.reading.sample import Part
@@ -50,15 +50,15 @@ class ObjectDetection:
     advice = ADVICE
     metrics = METRICS
 
-    alike = staticmethod(_picture_methods.alike)
-    decode = staticmethod(_picture_methods.decode)
-    learn = staticmethod(_picture_methods.learn_nothing)
-    recall = staticmethod(_picture_methods.recall_nothing)
-    prepare = staticmethod(_picture_methods.stretched)
-    noise = staticmethod(_picture_methods.noise)
-    example = staticmethod(_picture_methods.example)
+    alike = staticmethod(picture_methods.alike)
+    decode = staticmethod(picture_methods.decode)
+    learn = staticmethod(picture_methods.learn_nothing)
+    recall = staticmethod(picture_methods.recall_nothing)
+    prepare = staticmethod(picture_methods.stretched)
+    noise = staticmethod(picture_methods.noise)
+    example = staticmethod(picture_methods.example)
     statistics = staticmethod(channel_statistics)
-    normalise = staticmethod(_picture_methods.normalise)
+    normalise = staticmethod(picture_methods.normalise)
 
     def read(self, source: DataSource) -> list[Part]:
         """COCO json, Pascal VOC xml or YOLO txt, in folders or in a .tar."""
@@ -68,7 +68,7 @@ class ObjectDetection:
 
     def inspect(self, raw: bytes, truth: bytes | None = None) -> Sighting:
         """Boxes are checked against the picture and brought to shares of the upright one."""
-        from sartor.catalog.tasks._detection_truths import check_truth
+        from sartor.catalog.tasks.parts.detection_truths import check_truth
         from sartor.media.image import look, turn_of
 
         seen = look(raw)
@@ -83,24 +83,24 @@ class ObjectDetection:
         self, decoded: Iterator[Array], truths: Truths, facts: Mapping[str, Any], seed: int
     ) -> Mapping[str, Any]:
         """How large objects are, whether mirroring suits them and their pictures, which classes are rare."""
-        from sartor.catalog.tasks._detection_survey import survey_boxes
+        from sartor.catalog.tasks.parts.detection_survey import survey_boxes
 
         return survey_boxes(decoded, list(truths), seed)
 
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
         """What was found, in words and as boxes; the option ``score_min`` (0.3) says from which score on they count."""
-        from sartor.catalog.tasks._detection_answers import box_answer
+        from sartor.catalog.tasks.parts.detection_answers import box_answer
 
         return box_answer(output, pipeline)
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """By occlusion: how far the best box's score falls when a region is covered."""
-        from sartor.catalog.tasks._detection_answers import explain_best
+        from sartor.catalog.tasks.parts.detection_answers import explain_best
 
         return explain_best(ask, self.decode(raw), raw, pipeline)
 
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
-        from sartor.catalog.tasks._detection_scores import detection_scores
+        from sartor.catalog.tasks.parts.detection_scores import detection_scores
 
         return detection_scores(outputs, list(truths), labels, confidence)
 
@@ -113,18 +113,18 @@ class ObjectDetection:
         return wrong
 
     def difference(self, now: Array, then: Array) -> float:
-        from sartor.catalog.tasks._detection_answers import apart
+        from sartor.catalog.tasks.parts.detection_answers import apart
 
         return apart(now, then)
 
     def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
-        from sartor.catalog.tasks._detection_answers import example_of
+        from sartor.catalog.tasks.parts.detection_answers import example_of
 
         return example_of(self.decode(raw), truth, output, pipeline)
 
     def target(self, truth: Any, input_size: Sequence[int], labels: Sequence[str]) -> Array:
         """(300, 5) float32: class number (-1: no box), top, left, bottom, right in shares."""
-        from sartor.catalog.tasks._detection_truths import target_rows
+        from sartor.catalog.tasks.parts.detection_truths import target_rows
 
         return target_rows(truth, labels)
 
@@ -143,7 +143,7 @@ class ObjectDetection:
         )
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
-        from sartor.catalog.tasks._detection_tensors import ShippedDetector
+        from sartor.catalog.tasks.parts.detection_tensors import ShippedDetector
 
         return ShippedDetector(module, statistics)
 
@@ -153,7 +153,7 @@ class ObjectDetection:
         return (*found, "zoom", "light")
 
     def augment(self, batch: Tensor, targets: Tensor, names: Sequence[str], generator: torch.Generator) -> Pair:
-        from sartor.catalog.tasks._detection_tensors import augment
+        from sartor.catalog.tasks.parts.detection_tensors import augment
 
         return augment(batch, targets, names, generator)
 

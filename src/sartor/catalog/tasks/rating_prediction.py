@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Sighting
-from sartor.catalog.tasks import _regression_methods
-from sartor.catalog.tasks._rating_histories import Question, read_question
-from sartor.catalog.tasks._recommendation_shares import noted
-from sartor.catalog.tasks._regression_scores import METRICS, number_text
+from sartor.catalog.tasks.parts import regression_methods
+from sartor.catalog.tasks.parts.rating_histories import Question, read_question
+from sartor.catalog.tasks.parts.recommendation_shares import noted
+from sartor.catalog.tasks.parts.regression_scores import METRICS, number_text
 from sartor.reading.rated_pairs import OPTIONS
 from sartor.reading.sample import Part
 from sartor.registry import register
@@ -45,10 +45,10 @@ class RatingPrediction:
     metrics = METRICS
 
     decode = staticmethod(read_question)
-    margins = staticmethod(_regression_methods.margins)
-    score = staticmethod(_regression_methods.score)
-    wrong = staticmethod(_regression_methods.wrong)
-    difference = staticmethod(_regression_methods.difference)
+    margins = staticmethod(regression_methods.margins)
+    score = staticmethod(regression_methods.score)
+    wrong = staticmethod(regression_methods.wrong)
+    difference = staticmethod(regression_methods.difference)
 
     def read(self, source: DataSource) -> list[Part]:
         """Tables of ratings, with the items' titles where there are any."""
@@ -75,12 +75,12 @@ class RatingPrediction:
         """The items by number and the ratings of train's users, so that a user's name is enough to ask with."""
         import numpy as np
 
-        from sartor.catalog.tasks._rating_histories import RatingHistories
+        from sartor.catalog.tasks.parts.rating_histories import RatingHistories
 
         return RatingHistories.learnt(decoded, np.asarray(truths).tolist()).pack()
 
     def recall(self, encoding: str, learnt: bytes) -> Any:
-        from sartor.catalog.tasks._rating_histories import RatingHistories
+        from sartor.catalog.tasks.parts.rating_histories import RatingHistories
 
         return RatingHistories.unpack(learnt)
 
@@ -91,9 +91,9 @@ class RatingPrediction:
         return row
 
     def answer(self, output: Array, pipeline: Pipeline, decoded: Any = None) -> dict[str, Any]:
-        """See :func:`_regression_methods.answer`; what was asked with and train does not hold is told."""
+        """See :func:`regression_methods.answer`; what was asked with and train does not hold is told."""
         unknown = list(getattr(decoded, "unknown", ()))
-        found = _regression_methods.answer(output, pipeline)
+        found = regression_methods.answer(output, pipeline)
         return found | {"unknown": unknown, "note": noted((), unknown)} if unknown else found
 
     def spell_out(self, raw: bytes, learnt: Any) -> bytes:
@@ -167,7 +167,7 @@ class RatingPrediction:
         return batch.float()
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
-        from sartor.catalog.tasks._rating_tensors import ShippedRater
+        from sartor.catalog.tasks.parts.rating_tensors import ShippedRater
 
         return ShippedRater(module, *statistics["bounds"])
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
-from sartor.catalog.tasks._recommendation_shares import new_shares, noted, pairs, share_of, shares
+from sartor.catalog.tasks.parts.recommendation_shares import new_shares, noted, pairs, share_of, shares
 from sartor.errors import DataError
 from sartor.metrics import Metric
 from sartor.reading.ratings import OPTIONS
@@ -66,7 +66,7 @@ class Recommendation:
         """Each user is a sample of its own: equal histories are no copies."""
         from hashlib import sha256
 
-        from sartor.catalog.tasks._recommendation_catalogue import read_truth
+        from sartor.catalog.tasks.parts.recommendation_catalogue import read_truth
 
         request = self.decode(raw)
         read_truth(truth or b"")
@@ -82,7 +82,7 @@ class Recommendation:
         return {"labels_are": "items"}
 
     def decode(self, raw: bytes) -> Any:
-        from sartor.catalog.tasks._recommendation_catalogue import read_request
+        from sartor.catalog.tasks.parts.recommendation_catalogue import read_request
 
         return read_request(raw)
 
@@ -91,12 +91,12 @@ class Recommendation:
 
         With the encoding ``features-U`` also features of items and users.
         """
-        from sartor.catalog.tasks._recommendation_catalogue import Catalogue
+        from sartor.catalog.tasks.parts.recommendation_catalogue import Catalogue
 
         return Catalogue.learnt(decoded, truths, input_size[0], featured=bool(encoding)).pack()
 
     def recall(self, encoding: str, learnt: bytes) -> Any:
-        from sartor.catalog.tasks._recommendation_catalogue import Catalogue
+        from sartor.catalog.tasks.parts.recommendation_catalogue import Catalogue
 
         catalogue = Catalogue.unpack(learnt)
         catalogue.room = _room(encoding)
@@ -131,14 +131,14 @@ class Recommendation:
 
     def spell_out(self, raw: bytes, learnt: Any) -> bytes:
         """A request with the history that is stored of its user, where it names the user alone."""
-        from sartor.catalog.tasks._recommendation_catalogue import again
+        from sartor.catalog.tasks.parts.recommendation_catalogue import again
 
         request = self.decode(raw)
         return raw if request.history is not None else again(request, learnt.history(request.user))
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """Leave one out: how far the first recommendation's confidence falls without each of the latest items."""
-        from sartor.catalog.tasks._recommendation_catalogue import again
+        from sartor.catalog.tasks.parts.recommendation_catalogue import again
 
         request = self.decode(raw)
         history = request.history or []
@@ -164,7 +164,7 @@ class Recommendation:
         return Explanation("items", tuple(causes), f"{name} {reason}")
 
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
-        from sartor.catalog.tasks._recommendation_scores import recommendation_scores
+        from sartor.catalog.tasks.parts.recommendation_scores import recommendation_scores
 
         return recommendation_scores(outputs, list(truths), labels, confidence)
 
@@ -195,8 +195,8 @@ class Recommendation:
 
     def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
         """The latest items of the history, what came next, and the list with hits ticked."""
-        from sartor.catalog.tasks._recommendation_catalogue import read_truth
-        from sartor.catalog.tasks._recommendation_scores import SHOWN_ITEMS, in_words, marked
+        from sartor.catalog.tasks.parts.recommendation_catalogue import read_truth
+        from sartor.catalog.tasks.parts.recommendation_scores import SHOWN_ITEMS, in_words, marked
 
         request, wanted = self.decode(raw), read_truth(truth)
         numbers, found = shares(output)
@@ -227,7 +227,7 @@ class Recommendation:
 
     def truth_statistics(self, truths: Truths) -> Mapping[str, tuple[float, ...]]:
         """``warm``: how many items train holds."""
-        from sartor.catalog.tasks._recommendation_catalogue import read_truth
+        from sartor.catalog.tasks.parts.recommendation_catalogue import read_truth
 
         return {"warm": (float(len({item for truth in truths for item in read_truth(truth)})),)}
 
@@ -238,8 +238,8 @@ class Recommendation:
         """(2 L,) int32: everything the user did in train, like an input but twice as long; of it, the latest."""
         import numpy as np
 
-        from sartor.catalog.tasks._recommendation_catalogue import read_truth
-        from sartor.catalog.tasks._recommendation_scores import item_numbers
+        from sartor.catalog.tasks.parts.recommendation_catalogue import read_truth
+        from sartor.catalog.tasks.parts.recommendation_scores import item_numbers
 
         number, room = item_numbers(labels), 2 * input_size[0]
         latest = [number[item] + 1 for item in read_truth(truth) if item in number][-room:]
@@ -253,7 +253,7 @@ class Recommendation:
         return batch.long()
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
-        from sartor.catalog.tasks._recommendation_tensors import ShippedRecommender
+        from sartor.catalog.tasks.parts.recommendation_tensors import ShippedRecommender
 
         return ShippedRecommender(module, int(statistics.get("warm", (0,))[0]))
 
@@ -262,7 +262,7 @@ class Recommendation:
         return ("window",)
 
     def augment(self, batch: Tensor, targets: Tensor, names: Sequence[str], generator: torch.Generator) -> Pair:
-        from sartor.catalog.tasks._recommendation_tensors import windows
+        from sartor.catalog.tasks.parts.recommendation_tensors import windows
 
         return windows(batch, targets, names, generator), targets
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores
-from sartor.catalog.tasks import _tabular_methods
-from sartor.catalog.tasks._labels import METRICS, class_loss, label_answer, largest_difference, wrong_label
-from sartor.catalog.tasks._tabular_rows import decode_row
+from sartor.catalog.tasks.parts import tabular_methods
+from sartor.catalog.tasks.parts.labels import METRICS, class_loss, label_answer, largest_difference, wrong_label
+from sartor.catalog.tasks.parts.tabular_rows import decode_row
 from sartor.reading.sample import Part
 from sartor.registry import register
 from sartor.types import DataSource, Example, Explanation, Pipeline
@@ -37,19 +37,19 @@ class TabularClassification:
     advice: Mapping[str, str] = {}
     metrics = METRICS
 
-    inspect = staticmethod(_tabular_methods.inspect)
-    alike = staticmethod(_tabular_methods.never_alike)
+    inspect = staticmethod(tabular_methods.inspect)
+    alike = staticmethod(tabular_methods.never_alike)
     decode = staticmethod(decode_row)
-    recall = staticmethod(_tabular_methods.recall)
-    prepare = staticmethod(_tabular_methods.prepare)
-    noise = staticmethod(_tabular_methods.noise)
-    example = staticmethod(_tabular_methods.example)
-    target = staticmethod(_tabular_methods.target)
-    input_sizes = staticmethod(_tabular_methods.input_sizes)
-    statistics = staticmethod(_tabular_methods.statistics)
-    normalise = staticmethod(_tabular_methods.normalise)
-    augmentations = staticmethod(_tabular_methods.augmentations)
-    augment = staticmethod(_tabular_methods.augment)
+    recall = staticmethod(tabular_methods.recall)
+    prepare = staticmethod(tabular_methods.prepare)
+    noise = staticmethod(tabular_methods.noise)
+    example = staticmethod(tabular_methods.example)
+    target = staticmethod(tabular_methods.target)
+    input_sizes = staticmethod(tabular_methods.input_sizes)
+    statistics = staticmethod(tabular_methods.statistics)
+    normalise = staticmethod(tabular_methods.normalise)
+    augmentations = staticmethod(tabular_methods.augmentations)
+    augment = staticmethod(tabular_methods.augment)
     answer = staticmethod(label_answer)
     wrong = staticmethod(wrong_label)
     difference = staticmethod(largest_difference)
@@ -65,19 +65,19 @@ class TabularClassification:
         """``columns``: name to kind in words; ``inputs``: numbers in a prepared row; what is wrong with columns."""
         import numpy as np
 
-        from sartor.catalog.tasks._tabular_survey import survey_rows
+        from sartor.catalog.tasks.parts.tabular_survey import survey_rows
 
         return survey_rows(decoded, np.asarray(truths), classes=True)
 
     def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Row], truths: Truths) -> bytes:
         """Columns with their kinds, and categories in the order of their answers, as JSON."""
-        from sartor.catalog.tasks._tabular_columns import learn_columns
+        from sartor.catalog.tasks.parts.tabular_columns import learn_columns
 
         return learn_columns(decoded, truths, input_size[0], classes=True)
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """How far the best label's confidence falls when a column is missing or another."""
-        from sartor.catalog.tasks._tabular_rows import explain_columns
+        from sartor.catalog.tasks.parts.tabular_rows import explain_columns
 
         best = int(ask([raw])[0].argmax())
         return explain_columns(
@@ -91,18 +91,18 @@ class TabularClassification:
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
         import numpy as np
 
-        from sartor.catalog.tasks._classification_scores import classification_scores
+        from sartor.catalog.tasks.parts.classification_scores import classification_scores
 
         return classification_scores(outputs, np.asarray(truths), labels, confidence)
 
     def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
-        from sartor.catalog.tasks._tabular_rows import row_text
+        from sartor.catalog.tasks.parts.tabular_rows import row_text
 
         answer = label_answer(output, pipeline)
         text = row_text(decode_row(raw))
         return Example("", pipeline.labels[int(truth)], answer["label"], answer["confidence"], text=text)
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
-        from sartor.catalog.tasks._tabular_tensors import ShippedClassifier
+        from sartor.catalog.tasks.parts.tabular_tensors import ShippedClassifier
 
         return ShippedClassifier(module, statistics)

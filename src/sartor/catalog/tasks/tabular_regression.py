@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sartor.catalog.tasks import _regression_methods, _tabular_methods
-from sartor.catalog.tasks._regression_scores import METRICS, number_text
-from sartor.catalog.tasks._tabular_rows import decode_row
+from sartor.catalog.tasks.parts import regression_methods, tabular_methods
+from sartor.catalog.tasks.parts.regression_scores import METRICS, number_text
+from sartor.catalog.tasks.parts.tabular_rows import decode_row
 from sartor.reading.sample import Part
 from sartor.registry import register
 from sartor.types import DataSource, Example, Explanation, Pipeline
@@ -36,24 +36,24 @@ class TabularRegression:
     advice: Mapping[str, str] = {}
     metrics = METRICS
 
-    inspect = staticmethod(_tabular_methods.inspect)
-    alike = staticmethod(_tabular_methods.never_alike)
+    inspect = staticmethod(tabular_methods.inspect)
+    alike = staticmethod(tabular_methods.never_alike)
     decode = staticmethod(decode_row)
-    recall = staticmethod(_tabular_methods.recall)
-    prepare = staticmethod(_tabular_methods.prepare)
-    noise = staticmethod(_tabular_methods.noise)
-    example = staticmethod(_tabular_methods.example)
-    target = staticmethod(_tabular_methods.target)
-    input_sizes = staticmethod(_tabular_methods.input_sizes)
-    statistics = staticmethod(_tabular_methods.statistics)
-    normalise = staticmethod(_tabular_methods.normalise)
-    augmentations = staticmethod(_tabular_methods.augmentations)
-    augment = staticmethod(_tabular_methods.augment)
-    answer = staticmethod(_regression_methods.answer)
-    margins = staticmethod(_regression_methods.margins)
-    score = staticmethod(_regression_methods.score)
-    wrong = staticmethod(_regression_methods.wrong)
-    difference = staticmethod(_regression_methods.difference)
+    recall = staticmethod(tabular_methods.recall)
+    prepare = staticmethod(tabular_methods.prepare)
+    noise = staticmethod(tabular_methods.noise)
+    example = staticmethod(tabular_methods.example)
+    target = staticmethod(tabular_methods.target)
+    input_sizes = staticmethod(tabular_methods.input_sizes)
+    statistics = staticmethod(tabular_methods.statistics)
+    normalise = staticmethod(tabular_methods.normalise)
+    augmentations = staticmethod(tabular_methods.augmentations)
+    augment = staticmethod(tabular_methods.augment)
+    answer = staticmethod(regression_methods.answer)
+    margins = staticmethod(regression_methods.margins)
+    score = staticmethod(regression_methods.score)
+    wrong = staticmethod(regression_methods.wrong)
+    difference = staticmethod(regression_methods.difference)
 
     def read(self, source: DataSource) -> list[Part]:
         """Tables (CSV, TSV, JSONL, Parquet, data sets of the hub): a label column, and all others as input."""
@@ -65,19 +65,19 @@ class TabularRegression:
         """``columns``: name to kind in words; ``inputs``: numbers in a prepared row; what is wrong with columns."""
         import numpy as np
 
-        from sartor.catalog.tasks._tabular_survey import survey_rows
+        from sartor.catalog.tasks.parts.tabular_survey import survey_rows
 
         return survey_rows(decoded, np.asarray(truths), classes=False)
 
     def learn(self, encoding: str, input_size: Sequence[int], decoded: Iterator[Row], truths: Truths) -> bytes:
         """Columns with their kinds, and categories in the order of their answers, as JSON."""
-        from sartor.catalog.tasks._tabular_columns import learn_columns
+        from sartor.catalog.tasks.parts.tabular_columns import learn_columns
 
         return learn_columns(decoded, truths, input_size[0], classes=False)
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """How far the number falls, or rises, when a column is missing or another."""
-        from sartor.catalog.tasks._tabular_rows import explain_columns
+        from sartor.catalog.tasks.parts.tabular_rows import explain_columns
 
         def number(output: Array) -> float:
             return float(output[0])
@@ -85,7 +85,7 @@ class TabularRegression:
         return explain_columns(ask, raw, number, lambda output: number_text(number(output)), confidence=False)
 
     def show(self, raw: bytes, truth: Any, output: Array, pipeline: Pipeline) -> Example:
-        from sartor.catalog.tasks._tabular_rows import row_text
+        from sartor.catalog.tasks.parts.tabular_rows import row_text
 
         text = row_text(decode_row(raw))
         return Example("", number_text(float(truth)), number_text(float(output[0])), 0.0, text=text)
@@ -99,12 +99,12 @@ class TabularRegression:
 
     def scale(self, targets: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
         """Truths to zero mean and unit deviation, which is what modules answer in."""
-        from sartor.catalog.tasks._tabular_tensors import scale
+        from sartor.catalog.tasks.parts.tabular_tensors import scale
 
         return scale(targets, statistics)
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
-        from sartor.catalog.tasks._tabular_tensors import ShippedRegressor
+        from sartor.catalog.tasks.parts.tabular_tensors import ShippedRegressor
 
         return ShippedRegressor(module, statistics)
 

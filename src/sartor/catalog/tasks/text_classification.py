@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Scores, Sighting
-from sartor.catalog.tasks._labels import METRICS, class_loss, label_answer, largest_difference, wrong_label
+from sartor.catalog.tasks.parts.labels import METRICS, class_loss, label_answer, largest_difference, wrong_label
 from sartor.reading.sample import Part
 from sartor.registry import register
 from sartor.types import DataCard, DataSource, Example, Explanation, Pipeline, Table
@@ -75,7 +75,7 @@ class TextClassification:
         """Lengths, sizes of vocabularies, scripts, and whether words may be dropped (see ``_text_survey``)."""
         import numpy as np
 
-        from sartor.catalog.tasks._text_survey import survey_texts
+        from sartor.catalog.tasks.parts.text_survey import survey_texts
 
         return survey_texts(list(decoded), np.asarray(truths), facts.get("scripts", {}), seed)
 
@@ -88,18 +88,18 @@ class TextClassification:
         """A vocabulary, where the encoding has one (see ``_text_encodings``)."""
         import numpy as np
 
-        from sartor.catalog.tasks._text_encodings import learn
+        from sartor.catalog.tasks.parts.text_encodings import learn
 
         return learn(encoding, decoded, np.asarray(truths))
 
     def recall(self, encoding: str, learnt: bytes) -> Any:
-        from sartor.catalog.tasks._text_encodings import recall
+        from sartor.catalog.tasks.parts.text_encodings import recall
 
         return recall(encoding, learnt)
 
     def prepare(self, decoded: str, input_size: Sequence[int], learnt: Any = None) -> Array:
         """Ids (length,) int32; code points where nothing was recalled."""
-        from sartor.catalog.tasks._text_encodings import code_points
+        from sartor.catalog.tasks.parts.text_encodings import code_points
 
         ids: Array = (learnt or code_points)(decoded, input_size)
         return ids
@@ -109,7 +109,7 @@ class TextClassification:
 
     def explain(self, ask: Callable[[Sequence[bytes]], Array], raw: bytes, pipeline: Pipeline) -> Explanation:
         """By erasure: how far the best label's confidence falls when a word is left out."""
-        from sartor.catalog.tasks._text_words import explain_words
+        from sartor.catalog.tasks.parts.text_words import explain_words
 
         best = int(ask([raw])[0].argmax())
         return explain_words(ask, self.decode(raw), lambda output: float(output[best]), pipeline.labels[best])
@@ -117,13 +117,13 @@ class TextClassification:
     def score(self, outputs: Array, truths: Truths, labels: Sequence[str], confidence: float) -> Scores:
         import numpy as np
 
-        from sartor.catalog.tasks._classification_scores import classification_scores
+        from sartor.catalog.tasks.parts.classification_scores import classification_scores
 
         return classification_scores(outputs, np.asarray(truths), labels, confidence)
 
     def look(self, raws: Sequence[bytes], outputs: Array, labels: Sequence[str]) -> tuple[Table, ...]:
         """Words that go with each answer."""
-        from sartor.catalog.tasks._text_telling import telling_words
+        from sartor.catalog.tasks.parts.text_telling import telling_words
 
         return telling_words([raw.decode("utf-8", "replace") for raw in raws], outputs.argmax(1), labels)
 
@@ -173,7 +173,7 @@ class TextClassification:
         return ((natural,), (half,)) if half < natural and half >= 2 * STEP else ((natural,),)
 
     def wrap(self, module: Module, statistics: Mapping[str, Sequence[float]]) -> Module:
-        from sartor.catalog.tasks._text_tensors import ShippedTexts
+        from sartor.catalog.tasks.parts.text_tensors import ShippedTexts
 
         return ShippedTexts(module)
 
@@ -194,7 +194,7 @@ class TextClassification:
         return ("drop",) if small and card.facts.get("dropping", {}).get("suits") else ()
 
     def augment(self, batch: Tensor, targets: Tensor, names: Sequence[str], generator: torch.Generator) -> Pair:
-        from sartor.catalog.tasks._text_tensors import augment
+        from sartor.catalog.tasks.parts.text_tensors import augment
 
         return augment(batch, names, generator), targets
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sartor.catalog.contracts import Scores
-from sartor.catalog.tasks._recommendation_catalogue import read_new, read_truth
+from sartor.catalog.tasks.parts.recommendation_catalogue import read_new, read_truth
 from sartor.intervals import proportion
 from sartor.types import Chart, Line, Table
 

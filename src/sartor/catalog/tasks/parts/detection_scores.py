@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sartor.catalog.contracts import Scores
-from sartor.catalog.tasks._detection_matching import THRESHOLDS, Matched, match
+from sartor.catalog.tasks.parts.detection_matching import THRESHOLDS, Matched, match
 from sartor.metrics import Metric
 from sartor.types import Chart, Line, Table
 

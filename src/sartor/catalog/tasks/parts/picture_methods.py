@@ -55,6 +55,6 @@ def example(input_size: Sequence[int], encoding: str = "") -> Array:
 
 def normalise(batch: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
     """(n, H, W, 3) uint8 to (n, 3, H, W) float by ``mean`` and ``std``."""
-    from sartor.catalog.tasks._image_tensors import normalise
+    from sartor.catalog.tasks.parts.image_tensors import normalise
 
     return normalise(batch, statistics)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.catalog.contracts import Scores
-from sartor.catalog.tasks._regression_margins import margins_of, range_of
-from sartor.catalog.tasks._regression_scores import number_text, regression_scores
+from sartor.catalog.tasks.parts.regression_margins import margins_of, range_of
+from sartor.catalog.tasks.parts.regression_scores import number_text, regression_scores
 from sartor.errors import DataError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sartor.catalog.tasks._recommendation_scores import MASKED
+from sartor.catalog.tasks.parts.recommendation_scores import MASKED
 from sartor.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]

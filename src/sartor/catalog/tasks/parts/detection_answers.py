@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.catalog.tasks._detection_scores import SHOWN_FROM
-from sartor.catalog.tasks._detection_truths import PLAIN, read_truth
+from sartor.catalog.tasks.parts.detection_scores import SHOWN_FROM
+from sartor.catalog.tasks.parts.detection_truths import PLAIN, read_truth
 from sartor.types import Example, Explanation, Pipeline
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _sides(box: Array) -> tuple[float, float, float, float]:
 
 def explain_best(ask: Callable[[Sequence[bytes]], Array], pixels: Array, raw: bytes, pipeline: Pipeline) -> Explanation:
     """Which regions the best box rests on: how far its score falls when they are covered."""
-    from sartor.catalog.tasks._occlusion import explain_regions
+    from sartor.catalog.tasks.parts.occlusion import explain_regions
 
     best = ask([raw])[0][0]
     name = f"the best {_name(best, pipeline)}" if best[4] > 0 else "that there is nothing"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sartor.catalog.tasks._tokenizer_words import WHITE, pattern_of
+from sartor.catalog.tasks.parts.tokenizer_words import WHITE, pattern_of
 from sartor.errors import Unsupported
 
 Normalize = Callable[[str], str]

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.catalog.tasks._tokenizer_letters import Normalize, normalizer
-from sartor.catalog.tasks._tokenizer_pieces import pieces
-from sartor.catalog.tasks._tokenizer_words import Split, splitter
+from sartor.catalog.tasks.parts.tokenizer_letters import Normalize, normalizer
+from sartor.catalog.tasks.parts.tokenizer_pieces import pieces
+from sartor.catalog.tasks.parts.tokenizer_words import Split, splitter
 from sartor.errors import Refused, Unsupported
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sartor.catalog.models import _scaling
+from sartor.catalog.models.parts import scaling
 from sartor.jobs import Recipe
 from sartor.types import Network
 
@@ -38,6 +38,6 @@ def recipe(network: Network, samples: int, epochs: float) -> Recipe:
         weight_decay=0.01,
         label_smoothing=0.0,
         warmup_share=0.05,
-        ema_decay=_scaling.averaging(samples, batch, epochs),
+        ema_decay=scaling.averaging(samples, batch, epochs),
         augment=("auto",),
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sartor.catalog.tasks._tabular_cells import category_of, date_of, is_missing, number_of
-from sartor.catalog.tasks._tabular_columns import LEFT_OUT, USED, inputs_of, kinds_of
+from sartor.catalog.tasks.parts.tabular_cells import category_of, date_of, is_missing, number_of
+from sartor.catalog.tasks.parts.tabular_columns import LEFT_OUT, USED, inputs_of, kinds_of
 from sartor.errors import DataError
 from sartor.types import DataProblem
 

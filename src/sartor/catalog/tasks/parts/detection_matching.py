@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sartor.catalog.tasks._detection_truths import CROWD, PLAIN, read_truth
+from sartor.catalog.tasks.parts.detection_truths import CROWD, PLAIN, read_truth
 
 if TYPE_CHECKING:
     from sartor.catalog.contracts import Array

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.catalog.tasks._text_encodings import LEAST_TEXTS, TERMS
+from sartor.catalog.tasks.parts.text_encodings import LEAST_TEXTS, TERMS
 from sartor.media.text import words
 from sartor.types import DataProblem
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sartor.catalog.contracts import Scores
-from sartor.catalog.tasks._faces_pairs import Pairs, face_pairs, nearest_others
+from sartor.catalog.tasks.parts.faces_pairs import Pairs, face_pairs, nearest_others
 from sartor.intervals import proportion
 from sartor.metrics import Metric
 from sartor.types import Chart, Line, Table

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models._scaling import EFFORTS, Size, averaging
+from sartor.catalog.models.parts.scaling import EFFORTS, Size, averaging
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
 from sartor.types import DataCard, Network

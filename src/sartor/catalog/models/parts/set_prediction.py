@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sartor.catalog.models._dense_detector import generalised_overlap
+from sartor.catalog.models.parts.dense_detector import generalised_overlap
 from sartor.errors import MissingExtra
 
 CLASS_WEIGHT, DISTANCE_WEIGHT, OVERLAP_WEIGHT = 1.0, 5.0, 2.0  # Carion et al. 2020, section A.4

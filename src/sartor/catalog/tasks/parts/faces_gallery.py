@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sartor.catalog.tasks._faces_pairs import unit_rows
-from sartor.catalog.tasks._faces_scores import THRESHOLDS
+from sartor.catalog.tasks.parts.faces_pairs import unit_rows
+from sartor.catalog.tasks.parts.faces_scores import THRESHOLDS
 from sartor.errors import DataError
 from sartor.media.image import SUFFIXES
 from sartor.storage import write_text

@@ -20,7 +20,7 @@ def neighbour_options(items: int, size: Sequence[int], known: int, neighbours: i
 
 def build(self: Any, network: Network) -> nn.Module:
     """Histories (n, L) to scores (n, outputs)."""
-    from sartor.catalog.models._recommending import NeighbourScores
+    from sartor.catalog.models.parts.recommending import NeighbourScores
 
     options = network.options
     return NeighbourScores(network.outputs, options["known"], options["neighbours"], options["recent"])

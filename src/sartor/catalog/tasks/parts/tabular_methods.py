@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import torch
 
     from sartor.catalog.contracts import Array, Pair, Tensor
-    from sartor.catalog.tasks._tabular_columns import Columns
+    from sartor.catalog.tasks.parts.tabular_columns import Columns
 
 
 def inspect(raw: bytes, truth: bytes | None = None) -> Sighting:
     """Rows have to be JSON objects."""
-    from sartor.catalog.tasks._tabular_rows import look_at_row
+    from sartor.catalog.tasks.parts.tabular_rows import look_at_row
 
     return look_at_row(raw)
 
@@ -29,7 +29,7 @@ def never_alike(left: Any, right: Any) -> bool:
 
 def recall(encoding: str, learnt: bytes) -> Columns:
     """Columns as they were learnt."""
-    from sartor.catalog.tasks._tabular_columns import Columns
+    from sartor.catalog.tasks.parts.tabular_columns import Columns
 
     return Columns(learnt)
 
@@ -66,14 +66,14 @@ def input_sizes(card: DataCard) -> tuple[tuple[int, ...], ...]:
 
 def statistics(prepared: Array) -> Mapping[str, tuple[float, ...]]:
     """``edges`` of the steps of every column, one after another."""
-    from sartor.catalog.tasks._tabular_tensors import edges_of
+    from sartor.catalog.tasks.parts.tabular_tensors import edges_of
 
     return {"edges": tuple(float(edge) for edge in edges_of(prepared).reshape(-1))}
 
 
 def normalise(batch: Tensor, statistics: Mapping[str, Sequence[float]]) -> Tensor:
     """Prepared rows to what networks and trees take."""
-    from sartor.catalog.tasks._tabular_tensors import normalise
+    from sartor.catalog.tasks.parts.tabular_tensors import normalise
 
     return normalise(batch, statistics)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models._scaling import EFFORTS, Size, averaging, batch_size
+from sartor.catalog.models.parts.scaling import EFFORTS, Size, averaging, batch_size
 from sartor.jobs import Recipe
 from sartor.types import DataCard
 

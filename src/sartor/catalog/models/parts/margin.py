@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sartor.catalog.models import _scaling
+from sartor.catalog.models.parts import scaling
 from sartor.jobs import Recipe
 from sartor.types import DataCard, Network
 
@@ -94,12 +94,12 @@ def compared(embedder: nn.Module, dimension: int, people: int, *, mirrored: bool
 
 def recipe(network: Network, samples: int, epochs: float) -> Recipe:
     """Muon on filters, in batches that show many people at once."""
-    plain = _scaling.muon_recipe(network, samples, epochs)
+    plain = scaling.muon_recipe(network, samples, epochs)
     batch = max(plain.batch_size, LEAST_BATCH)
     return replace(
         plain,
         batch_size=batch,
         learning_rate=round(0.24 * math.sqrt(batch / 2000), 4),
         label_smoothing=0.0,
-        ema_decay=_scaling.averaging(samples, batch, epochs),
+        ema_decay=scaling.averaging(samples, batch, epochs),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.catalog.tasks._detection_truths import PLAIN, read_truth
+from sartor.catalog.tasks.parts.detection_truths import PLAIN, read_truth
 from sartor.types import DataProblem
 
 if TYPE_CHECKING:

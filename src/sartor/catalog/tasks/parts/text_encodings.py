@@ -70,7 +70,7 @@ def learn(encoding: str, texts: Iterable[str], truths: Sequence[int] | Array) ->
     """What an encoding has to know: a vocabulary as compressed JSON; empty for those that know enough."""
     kind, parameter = parse(encoding)
     if kind == "checkpoint":
-        from sartor.catalog.tasks._tokenizer import read_tokenizer
+        from sartor.catalog.tasks.parts.tokenizer import read_tokenizer
 
         return _packed(read_tokenizer(Path(parameter)))
     if kind in SEQUENCES:
@@ -88,7 +88,7 @@ def recall(encoding: str, learnt: bytes) -> Encoder:
     """The encoder that :func:`learn` made."""
     kind, parameter = parse(encoding)
     if kind == "checkpoint":
-        from sartor.catalog.tasks._tokenizer import Tokenizer
+        from sartor.catalog.tasks.parts.tokenizer import Tokenizer
 
         return Tokenizer(_unpacked(learnt))
     if kind in SEQUENCES:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sartor.catalog.tasks._text_encodings import terms
+from sartor.catalog.tasks.parts.text_encodings import terms
 from sartor.media.text import words
 from sartor.types import Table
 

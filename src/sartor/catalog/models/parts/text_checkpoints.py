@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models import _checkpoints
-from sartor.catalog.models._text_layers import mean_of
+from sartor.catalog.models.parts import checkpoints
+from sartor.catalog.models.parts.text_layers import mean_of
 from sartor.errors import Refused
 from sartor.types import Network
 
@@ -37,15 +37,15 @@ def variant(feature: str, folder: Path, sizes: Sequence[tuple[int, ...]]) -> Var
         MissingExtra: transformers is not installed.
         Refused: the folder holds code, unknown keys, no tokenizer, or no safetensors.
     """
-    _checkpoints.require(feature)
+    checkpoints.require(feature)
     folder = folder.resolve()
-    config = _checkpoints.read_config(folder)
+    config = checkpoints.read_config(folder)
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
         raise Refused(f"{folder} holds no tokenizer.json; save the checkpoint's tokenizer beside its weights")
     reach = int(config.get("max_position_embeddings", LONGEST))
     reach -= padding(config) + 1 if config["model_type"] in _PLACES_BEHIND_PADDING else 0
     wanted = -(-int(sizes[0][0] * PIECES_PER_WORD + FRAME) // STEP) * STEP
-    return _checkpoints.variant(folder, (min(wanted, reach, LONGEST),), f"checkpoint:{folder}")
+    return checkpoints.variant(folder, (min(wanted, reach, LONGEST),), f"checkpoint:{folder}")
 
 
 def padding(config: Mapping[str, Any]) -> int:
@@ -69,12 +69,12 @@ def encoder(options: Mapping[str, str]) -> tuple[nn.Module, int]:
     from transformers import MODEL_MAPPING
 
     folder = Path(options["checkpoint"])
-    config = {key: value for key, value in _checkpoints.read_config(folder).items() if key not in _INERT_KEYS}
+    config = {key: value for key, value in checkpoints.read_config(folder).items() if key not in _INERT_KEYS}
     if config.get("position_embedding_type") == "absolute":  # the only way left, so it is no longer said
         del config["position_embedding_type"]
-    weights = _checkpoints.read_weights(folder, options.get("sha256", ""))
-    kind, settings = config["model_type"], _checkpoints.settings_of(config)
-    model = _checkpoints.architecture(kind, MODEL_MAPPING, "text encoder", settings, 1, ("pooler",), weights)
+    weights = checkpoints.read_weights(folder, options.get("sha256", ""))
+    kind, settings = config["model_type"], checkpoints.settings_of(config)
+    model = checkpoints.architecture(kind, MODEL_MAPPING, "text encoder", settings, 1, ("pooler",), weights)
     filling = padding(config)
     if hasattr(model, "pooler"):
         setattr(model, "pooler", None)  # noqa: B010  unused; a plain attribute would not satisfy nn.Module's types

@@ -123,7 +123,7 @@ def explain_map(ask: Callable[[Sequence[bytes]], Array], raw: bytes, pixels: Arr
     Its confidence is the mean, over the pixels that were given that class, of the confidence in it; 0 where another
     class is answered once a region is covered.
     """
-    from sartor.catalog.tasks._occlusion import explain_regions
+    from sartor.catalog.tasks.parts.occlusion import explain_regions
 
     first = ask([raw])[0]
     counts = np.bincount(first[0].astype(np.uint8).ravel(), minlength=256)[: len(pipeline.labels)]

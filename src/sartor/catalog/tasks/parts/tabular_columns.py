@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from sartor.catalog.tasks._tabular_cells import (
+from sartor.catalog.tasks.parts.tabular_cells import (
     DATE_PARTS,
     FALSE,
     TRUE,
