@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -9,9 +10,9 @@ from sartor.catalog.contracts import Action, Outcome
 from sartor.evidence import Evidence
 from sartor.findings import Findings, looks_of_others
 from sartor.jobs import ArtifactResult, EvaluateJob, EvaluateResult, ExplainJob, ExplainResult
-from sartor.run import _pipeline, metrics_of
+from sartor.run import _pipeline, _probe_spent, metrics_of
 from sartor.testing.tiny_package import tiny_run, write_colour_model
-from sartor.types import Chart, Example, Explanation, Record, Refusal, Table
+from sartor.types import Chart, Device, Example, Explanation, Record, Refusal, Table
 
 
 @pytest.fixture
@@ -94,3 +95,13 @@ def test_what_other_runs_asked_the_test_split_is_counted(run, tmp_path):
     assert looks_of_others(evidence, "data", "mine", later - 1000) == (0, 0)
     assert looks_of_others(evidence, "other data", "mine", later) == (0, 0)
     evidence.close()
+
+
+@pytest.mark.parametrize(
+    ("probed_at", "spent"),
+    [("2026-11-23T12:00:00+00:00", 9.5), ("2026-11-23T11:59:40+00:00", 0.0), ("", 0.0), ("last week", 0.0)],
+)
+def test_probing_the_machine_is_paid_by_the_run_that_did_it(probed_at, spent):
+    started = datetime(2026, 11, 23, 11, 59, 50, tzinfo=UTC).timestamp()
+    device = Device("d", "d", 1, 1, (), {}, 1.0, {}, probed_at=probed_at, probe_seconds=9.5)
+    assert _probe_spent(device, started) == spent

@@ -171,8 +171,17 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     searched = {record.candidate.network.id for record in records}
     observer.recalling([(job, result) for job, result in trained if job.network.id in searched])
     findings = Findings(requirement, card, device, metrics_of(task), records, trained)
-    findings.spend(prepared.seconds)
+    findings.spend(prepared.seconds + _probe_spent(device, started))
     return findings
+
+
+def _probe_spent(device: Device, started: float) -> float:
+    """Seconds of the budget that went into probing this machine: all of them where this run was the first here."""
+    try:
+        ended = datetime.fromisoformat(device.probed_at).timestamp()
+    except ValueError:  # a profile may say anything, or nothing
+        return 0.0
+    return device.probe_seconds if ended >= started else 0.0
 
 
 def _with_test_looks(card: DataCard, evidence: Evidence, run: str, started: float) -> DataCard:

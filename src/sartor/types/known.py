@@ -32,6 +32,7 @@ class Device:
         instruction_sets: e.g. ``avx512_vnni``, ``amx_int8``.
         runtimes: name to version of those that import and run here.
         basis: ``measured`` by a probe or ``quoted`` from a datasheet.
+        probed_at, probe_seconds: when a probe ended, in ISO 8601, and how long it took.
         kind: ``cpu``, or what else computes (``gpu``, ``tpu``): then ceilings and bandwidth are of that card.
         power_w: what it draws at most, in watts; 0 where unknown.
         price_usd, price_per_hour_usd: to buy, to rent; 0 where unknown.
@@ -49,6 +50,7 @@ class Device:
     runtimes: Mapping[str, str]
     basis: Basis = "measured"
     probed_at: str = ""
+    probe_seconds: float = 0.0
     accelerators: tuple[str, ...] = ()
     kind: str = "cpu"
     power_w: float = 0.0

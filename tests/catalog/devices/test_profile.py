@@ -32,7 +32,7 @@ def test_round_trip(tmp_path):
 
 def test_what_need_not_be_said(tmp_path):
     plain = to_plain(DEVICE)
-    for key in ("basis", "probed_at", "accelerators"):
+    for key in ("basis", "probed_at", "probe_seconds", "accelerators"):
         del plain[key]
     (tmp_path / "d.json").write_text(json.dumps(plain | {"bandwidth_bytes_per_s": 25_000_000_000}))
     assert read_profile(tmp_path / "d.json").bandwidth_bytes_per_s == 2.5e10

@@ -20,14 +20,16 @@ _TEXT, _NUMBER, _WHOLE, _NAMES = "a text", "a number greater than 0", "a whole n
 _KNOWN = "a number, 0 where it is unknown"
 _KINDS = {
     **dict.fromkeys(("id", "name", "probed_at", "basis", "kind"), _TEXT),
-    **dict.fromkeys(("power_w", "price_usd", "price_per_hour_usd"), _KNOWN),
+    **dict.fromkeys(("probe_seconds", "power_w", "price_usd", "price_per_hour_usd"), _KNOWN),
     **dict.fromkeys(("cores", "memory_bytes"), _WHOLE),
     **dict.fromkeys(("instruction_sets", "accelerators"), _NAMES),
     "bandwidth_bytes_per_s": _NUMBER,
     "ceilings": 'a mapping such as {"fp32": {"operations_per_s": 3e11, "by": "onnxruntime"}}',
     "runtimes": 'a mapping of names to versions such as {"onnxruntime": "1.30.0"}',
 }
-_OPTIONAL = {"basis", "probed_at", "accelerators", "kind", "power_w", "price_usd", "price_per_hour_usd"}
+_OPTIONAL = {
+    *("basis", "probed_at", "probe_seconds", "accelerators", "kind", "power_w", "price_usd", "price_per_hour_usd"),
+}
 
 
 def write_profile(path: Path, device: Device) -> None:

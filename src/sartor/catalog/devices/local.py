@@ -83,6 +83,7 @@ def probe(tell: Tell = silent) -> Device:
     Raises:
         DeviceError: no runtime works, so nothing could ever run here.
     """
+    started = time.monotonic()
     device = identify()
     busy = psutil.cpu_percent(interval=0.3)
     if busy > BUSY_PERCENT:
@@ -116,6 +117,7 @@ def probe(tell: Tell = silent) -> Device:
         bandwidth_bytes_per_s=bandwidth,
         runtimes=working,
         probed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        probe_seconds=round(time.monotonic() - started, 1),
     )
 
 
