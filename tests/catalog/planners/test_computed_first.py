@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from world import WAYS, World, findings, play
@@ -98,6 +100,29 @@ def test_a_crash_in_one_of_them_stops_nothing():
     crashed = [fate for fate in found.decision().fates if fate.candidate.startswith(f"{COMPUTED}-c/")]
     assert crashed
     assert all(fate.code not in ("CHOSEN", "INCONCLUSIVE") for fate in crashed)
+
+
+def test_every_family_has_its_turn_then_the_one_that_does_best_goes_on():
+    usual = known()
+    task = registry.get("tasks", usual.requirement.task)
+    records = list(usual.records())
+    for variant, million in (("e", 3.0), ("f", 5.0)):  # larger than most of the other family, and worse
+        network = Network("nearest-neighbours", variant, {"million": million}, (32, 32), 10)
+        records += [Record(Candidate(network, "none", "onnxruntime", "fp32", 2))]
+    found = Findings(usual.requirement, usual.card, usual.device, metrics_of(task), records)
+
+    class Worse(Fits):
+        def _do(self, action, key):
+            done = super()._do(action, key)
+            if action.stage == "train" and action.job.network.model == "nearest-neighbours":
+                return replace(done, result=replace(done.result, score=0.2))
+            return done
+
+    order = [_network(a) for a in play(found, Worse(2.0)) if a.stage == "train"]
+    computed = [name for name in order if name.startswith((COMPUTED, "nearest-neighbours"))]
+    first = f"{COMPUTED}-b", "nearest-neighbours-e"
+    assert tuple(computed[:2]) == first
+    assert computed[2:] == [f"{COMPUTED}-c", f"{COMPUTED}-a", f"{COMPUTED}-d", "nearest-neighbours-f"]
 
 
 def _validated(found):

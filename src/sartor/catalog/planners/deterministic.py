@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sartor import registry
@@ -103,20 +104,30 @@ class _Course:
                     yield from self.shop.evaluate(fastest.candidate, weights, "validation")
 
     def _fit_computed(self, fitting: Sequence[Network]) -> Step[list[Network]]:
-        """Fit what is computed in one pass, smallest first, in a share of the time; what is left is returned.
+        """Fit what is computed in one pass, in a share of the time; what is left is returned.
 
-        There is nothing to halve or to try first: an attempt costs as much as the whole.
+        The smallest of every family comes first, then the next larger one of the family that does best. There is
+        nothing to halve or to try first: an attempt costs as much as the whole.
         """
-        computed = [n for n in fitting if registry.get("models", n.model).fitting == "closed-form"]
+        waiting: dict[str, list[Network]] = {}
+        for network in sorted(fitting, key=lambda n: (self.shop.size(n), n.id)):
+            if registry.get("models", network.model).fitting == "closed-form":
+                waiting.setdefault(network.model, []).append(network)
         start, allowance = self.now.left_s(), COMPUTED_SHARE * self.trainer.training_time()
+        errors: dict[str, float] = {}
         done: set[str] = set()
-        for network in sorted(computed, key=lambda n: (self.shop.size(n), n.id)):
-            if start - self.now.left_s() > allowance or self.trainer.training_time() < START_S:
-                break
+        while waiting and start - self.now.left_s() <= allowance and self.trainer.training_time() >= START_S:
+            family = next((name for name in waiting if name not in errors), "") or min(waiting, key=errors.__getitem__)
+            network = waiting[family].pop(0)
+            if not waiting[family]:
+                del waiting[family]
             done.add(network.id)
             weights = yield from self.trainer.train(network, 1.0, floor=0.0)
+            error = math.inf
             if weights:
                 yield from self._deploy(network, weights)
+                error = self.trainer.promised(self.trainer.score(network, weights), 1.0)
+            errors[family] = min(error, errors.get(family, math.inf))
         return [network for network in fitting if network.id not in done]
 
     def _train_by_halving(self, fitting: Sequence[Network]) -> Step[None]:
