@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 from sartor import registry
 
 os.environ["SARTOR_LANGUAGE"] = "en"  # whoever runs them: tests read what is said
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what runs in the background, and its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
 WORDS = ("bread", "free", "money", "see", "tomorrow", "you")  # the middle ones speak for spam
