@@ -30,7 +30,8 @@ def verdict(rows: Sequence[Row]) -> tuple[str, str]:
     p95, size = (next(row for row in rows if row.quantity == name) for name in ("latency p95", "size"))
     faster, smaller = p95.ratio or 0.0, size.ratio or 0.0
     gained = f"better by {gap.ours:+.4g} ({gap.low:+.4g} … {gap.high:+.4g})"
-    why = f"{gained}, {faster:.3g} × lower p95, {smaller:.3g} × smaller"
+    pace = f"{faster:.3g} × lower p95" if p95.ratio else "p95 not told by so few calls"
+    why = f"{gained}, {pace}, {smaller:.3g} × smaller"
     if (gap.high or 0.0) < 0 or max(faster, smaller) < ENOUGH:
         return "FAILS", why
     return ("HOLDS" if smaller >= ENOUGH or p95.claimed == "yes" else "OPEN"), why
