@@ -53,6 +53,10 @@ class Running:
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         if self.process.poll() is None:
             self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str, str]:
+        """Its exit code and what it said, once it has come to the end it was told of before."""
         try:
             out, err = self.process.communicate(timeout=30)
         except subprocess.TimeoutExpired:

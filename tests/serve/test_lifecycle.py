@@ -1,6 +1,7 @@
 """Starting, stopping, breaking and being locked: servers in processes of their own."""
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -65,19 +66,18 @@ def test_an_accepted_request_is_answered_before_the_end(package, start, number):
         reply = link.recv(65536)
     assert reply.startswith(b"HTTP/1.1 200")
     assert b'"label":"green"' in reply
-    code, _, err = server.stop()
+    code, _, err = server.ended()  # a second signal would end at once what is already going down
     assert code == 0
     assert "Traceback" not in err
 
 
 def test_overload_is_turned_away_at_once_and_slow_senders_are_cut_off(package, start):
-    server = start(package, "--max-waiting", "1", "--deadline-s", "2").wait()
+    server = start(package, "--max-waiting", "1", "--deadline-s", "4").wait()
     body = picture("green")
     with begun(server, body, sent=20) as slow:
         time.sleep(0.3)
-        started = time.monotonic()
         answer = httpx.post(f"{server.url}/predict", content=body)
-        assert time.monotonic() - started < 1
+        assert select.select([slow], [], [], 0)[0] == []  # before the one that keeps it busy is given up
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
         assert httpx.get(f"{server.url}/v2/health/live").status_code == 200

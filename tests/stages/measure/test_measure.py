@@ -122,10 +122,10 @@ def test_the_timed_child_loads_no_trainer_and_little_else():
 @pytest.mark.slow
 def test_latency_grows_with_the_work(prepared, model, measure_job):
     small, large = (
-        measured(measure(measure_job(model(width=width), seconds=0.5), prepared[0]))["latency_p50_ms"]
+        measured(measure(measure_job(model(width=width), seconds=0.5), prepared[0]))["latency_p50_ms"].conditions
         for width in (8, 2048)
     )
-    assert large.conditions["min_ms"] > small.value
+    assert large["min_ms"] > small["min_ms"]  # the fastest call: a busy machine hardly moves it
 
 
 @pytest.mark.slow
