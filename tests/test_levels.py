@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from sartor.levels import DOT_PRODUCTS, LEVELS, X86, level_of, levels_within, reach_of
+from sartor.levels import DOT_PRODUCTS, LEVELS, X86, least, level_of, levels_within, reach_of, unshown
 from sartor.metrics import Metric
-from sartor.types import Limit, Measurement, Pipeline, Verdict
+from sartor.types import Device, Limit, Measurement, Pipeline, Verdict
 
 ACCURACY = Metric("accuracy", "", "higher", "quality", "accuracy", True)
 LIMIT = Limit("accuracy", "min", 0.9, "limits.accuracy.min")
@@ -63,3 +63,35 @@ def test_nothing_is_said_of_other_precisions_and_of_evidence_without_levels():
     plain = verdict()
     assert reach_of([replace(plain, measurement=replace(plain.measurement, conditions={}))], INT8) is None
     assert reach_of([replace(plain, measurement=None)], INT8) is None
+
+
+@pytest.mark.parametrize(
+    ("levels", "left"),
+    [
+        (("avx2",), ("fma", "avx2")),
+        (("avx2", "amx"), ("fma", "avx2")),
+        (("avx512-vnni", "amx"), ("fma", "avx2", "avx512f", "avx512_vnni")),
+        (("amx",), ("fma", "avx2", "avx512f", "avx512_vnni", "amx_int8")),
+    ],
+)
+def test_a_family_may_count_on_what_all_of_it_have(levels, left):
+    sets = ("fma", "avx2", "avx512f", "avx512_vnni", "amx_int8")
+    device = Device("id", "name", 2, 8, sets, {}, 1e10, {})
+    assert least(device, levels).instruction_sets == left
+
+
+def test_a_family_needs_every_level_shown():
+    shown = verdict(["amx"], {"avx2": [0.94, 0.92, 0.96]})
+    assert unshown([shown], ("avx2", "avx512-vnni", "amx")) == ""
+    assert unshown([shown], ("avx2", "avx512")).startswith("on avx512 it may be another model")
+    low = verdict(["amx"], {"avx2": [0.85, 0.8, 0.89]})
+    assert unshown([low], ("avx2",)) == "on avx2 its accuracy is 0.850 (0.800 … 0.890)"
+    assert unshown([low], ("amx",)) == ""
+
+
+def test_before_the_test_split_a_level_is_out_only_where_a_limit_is_missed():
+    straddling = verdict([], {"avx2": [0.9, 0.88, 0.92]})
+    assert unshown([straddling], ("avx2",))
+    assert not unshown([replace(straddling, final=False)], ("avx2",))
+    missed = replace(verdict([], {"avx2": [0.8, 0.78, 0.82]}), final=False)
+    assert unshown([missed], ("avx2",))

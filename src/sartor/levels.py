@@ -7,10 +7,10 @@ such a file names the level it was measured on, and those on which it was shown 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from sartor.types import Pipeline, Verdict
+from sartor.types import Device, Pipeline, Verdict
 
 LEVELS = {
     "avx2": frozenset({"avx2"}),
@@ -40,6 +40,36 @@ def levels_within(instruction_sets: Iterable[str]) -> tuple[str, ...]:
     sets = frozenset(instruction_sets)
     own = level_of(sets)
     return (own, *(name for name in LEVELS if LEVELS[name] <= sets and name != own)) if own else ()
+
+
+def least(device: Device, levels: Iterable[str]) -> Device:
+    """The device without instruction sets that not all of ``levels`` have: what a file for all of them may count on."""
+    telling = frozenset[str]().union(*LEVELS.values())
+    common = telling.intersection(*(LEVELS[level] for level in levels))
+    sets = tuple(name for name in device.instruction_sets if name in common or name not in telling)
+    return replace(device, instruction_sets=sets)
+
+
+def unshown(verdicts: Iterable[Verdict], levels: Sequence[str]) -> str:
+    """Why an int8 file may not go to processors of all of ``levels``, in a sentence; empty where it may.
+
+    On each, every limit on quality must be shown to hold; until the evidence is final it is enough that none is missed.
+    """
+    for verdict in verdicts:
+        measured, limit = verdict.measurement, verdict.limit
+        if measured is None or "level" not in measured.conditions:
+            continue
+        same = {str(measured.conditions["level"]), *measured.conditions["same_on"]}
+        for level in levels:
+            if level in same:
+                continue
+            if level not in measured.conditions["on_levels"]:
+                return f"on {level} it may be another model, whose {measured.metric.title} cannot be measured here"
+            value, low, high = measured.conditions["on_levels"][level]
+            holding = [limit.holds(low), limit.holds(high)]
+            if not (all(holding) if verdict.final else any(holding)):
+                return f"on {level} its {measured.metric.title} is {measured.metric.format_interval(value, low, high)}"
+    return ""
 
 
 @dataclass(frozen=True)

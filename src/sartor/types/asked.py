@@ -64,11 +64,16 @@ class DataSource:
 
 @dataclass(frozen=True)
 class Target:
-    """Where and how the model must run: ``local`` or a profile's path; threads; batch size."""
+    """Where and how the model must run: ``local`` or a profile's path; threads; batch size.
+
+    ``levels`` of instruction sets (``sartor.levels``) are those that processors may be of to which the file goes; empty
+    where only this device's own matters.
+    """
 
     device: str = "local"
     threads: int = 1
     batch: int = 1
+    levels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,33 @@ def test_a_class_below_its_floor_passes_as_seldom_as_promised(n, floor):
     assert passes <= 0.025
 
 
+# ------------------------------------------------------------------------------------------------ other processors
+
+
+@pytest.mark.parametrize(
+    ("levels", "same_on", "on_levels", "status"),
+    [
+        ((), [], {}, "met"),
+        (("avx2", "amx"), ["avx2", "amx"], {}, "met"),
+        (("avx2", "amx"), ["avx2"], {"amx": [0.97, 0.95, 0.99]}, "met"),
+        (("avx2", "amx"), ["avx2"], {}, "infeasible"),
+        (("avx2", "amx"), ["avx2"], {"amx": [0.92, 0.89, 0.95]}, "infeasible"),
+    ],
+)
+def test_an_int8_file_for_a_family_is_accepted_only_where_it_was_shown_on_each_level(
+    levels, same_on, on_levels, status
+):
+    conditions = {"level": "avx2", "same_on": same_on, "on_levels": on_levels}
+    seen = Measurement(ACCURACY, 0.97, 0.95, 0.99, 500, "measured", split="test", conditions=conditions)
+    one = record("net", [seen])
+    one = replace(one, candidate=replace(one.candidate, compressor="int8-static", precision="int8"))
+    asked = requirement([Limit("accuracy", "min", 0.9, "limits.accuracy.min")])
+    asked = replace(asked, target=Target(levels=levels))
+    decision = decide(asked, [one], metrics_of(ACCURACY))
+    assert decision.status == status
+    assert decision.fates[0].code == ("CHOSEN" if status == "met" else "OTHER_ELSEWHERE")
+
+
 # ------------------------------------------------------------------------------------------------ direction
 
 steps = st.integers(0, 64).map(lambda step: step / 64)  # exact in binary, and so is 1 less it

@@ -208,3 +208,12 @@ def test_what_is_written_reads_back_as_the_same(
         return
     assert read_requirement(to_mapping(requirement)) == requirement
     assert read_requirement(json.dumps(to_mapping(requirement))) == requirement
+
+
+def test_levels_of_a_family_are_names_that_there_are(orchard: Path) -> None:
+    text = "task: fruit-sorting\ndata: photos/train\ntarget: {levels: [avx2, LEVEL]}\n"
+    found = read_requirement(text.replace("LEVEL", "amx"))
+    assert found.target.levels == ("avx2", "amx")
+    assert read_requirement(to_mapping(found)).target == found.target
+    with pytest.raises(RequirementError, match=r'levels\[1\] is "avx512vnni".*Did you mean avx512-vnni'):
+        read_requirement(text.replace("LEVEL", "avx512vnni"))

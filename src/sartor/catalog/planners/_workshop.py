@@ -8,8 +8,8 @@ from typing import TypeVar
 from sartor import registry
 from sartor.catalog.contracts import Action, Outcome, Purpose, Situation
 from sartor.jobs import CompareJob, CompareSide, CompressJob, EvaluateJob, EvaluateResult, ExportJob, MeasureJob
-from sartor.levels import levels_within
-from sartor.types import Candidate, Measurement, Network, Pipeline, Record
+from sartor.levels import least, levels_within
+from sartor.types import Candidate, Device, Measurement, Network, Pipeline, Record
 
 UNCOMPRESSED = "none"
 Value = TypeVar("Value")
@@ -47,7 +47,7 @@ class Workshop:
             self.now.device.id,
             self.requirement.confidence,
             parent_outputs,
-            levels=self._levels(candidate) if split == "test" else (),
+            levels=self._levels(candidate) if split == "test" or self.requirement.target.levels else (),
         )
         outcome = yield Action("evaluate", job, candidate.id, "confirm" if split == "test" else "select")
         if outcome.refusal:
@@ -59,6 +59,11 @@ class Workshop:
     def _levels(self, candidate: Candidate) -> tuple[str, ...]:
         """Levels of instruction sets that matter for a candidate: the same int8 file may be another model on each."""
         return levels_within(self.now.device.instruction_sets) if candidate.precision == "int8" else ()
+
+    def _least_device(self) -> Device:
+        """What a file may count on: the device's instruction sets, or what all of the family it is for have of them."""
+        levels = self.requirement.target.levels
+        return least(self.now.device, levels) if levels else self.now.device
 
     def file(self, candidate: Candidate, weights: str) -> Step[str]:
         """The model file of a candidate with these weights (random ones where empty); empty where it cannot be made."""
@@ -76,7 +81,7 @@ class Workshop:
                 network.input_size,
                 self.requirement.target.batch,
                 self.requirement.seed,
-                registry.get("compressors", candidate.compressor).options(self.now.device),
+                registry.get("compressors", candidate.compressor).options(self._least_device()),
                 network.encoding,
                 self.now.artifact(root).learnt,
             )

@@ -43,7 +43,10 @@ def decide(requirement: Requirement, records: Sequence[Record], metrics: Sequenc
     primary = next(metric.name for metric in metrics if metric.kind == "quality")
     records = sorted(records, key=lambda record: record.candidate.id)
     by_id = {record.candidate.id: record for record in records}
-    standings = [stand(record, requirement.limits, by_name, primary, by_id.get(record.parent)) for record in records]
+    levels = requirement.target.levels
+    standings = [
+        stand(record, requirement.limits, by_name, primary, by_id.get(record.parent), levels) for record in records
+    ]
 
     ready = order([s.record for s in standings if s.ready], requirement.objectives)
     promising = _promising(standings, requirement)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sartor.levels import unshown
 from sartor.metrics import Metric
 from sartor.stages.decide.judge import judge_all, known
 from sartor.types import Limit, Measurement, Record, Verdict
@@ -31,6 +32,7 @@ CODES = {
     "NOT_FINALIST": "would meet every limit on validation; the test split was spared for better ones",
     "BELOW_FLOOR": "misses a limit on quality",
     "ACCURACY_DROP": "compression lost more than allowed",
+    "OTHER_ELSEWHERE": "an int8 file that is not shown to hold on every level of instruction sets that was asked for",
     "SLOWER_THAN_PARENT": "compression made it slower",
     "TOO_SLOW": "misses a limit on time",
     "TOO_SLOW_TO_START": "misses the limit on cold start",
@@ -65,9 +67,14 @@ class Standing:
 
 
 def stand(
-    record: Record, limits: Sequence[Limit], metrics: Mapping[str, Metric], primary: str, parent: Record | None
+    record: Record,
+    limits: Sequence[Limit],
+    metrics: Mapping[str, Metric],
+    primary: str,
+    parent: Record | None,
+    levels: Sequence[str] = (),
 ) -> Standing:
-    """Where a candidate stands before the choice."""
+    """Where a candidate stands before the choice; ``levels``: of instruction sets, on which an int8 file must hold."""
     verdicts = judge_all(record, limits, metrics)
     doubts = sum(verdict.outcome != "met" for verdict in verdicts)
 
@@ -82,6 +89,9 @@ def stand(
     if missed:
         worst = next((verdict for verdict in missed if verdict.final), missed[0])
         return standing(_miss_code(worst.limit.metric), worst.sentence)
+    elsewhere = unshown(verdicts, levels) if record.candidate.precision == "int8" else ""
+    if elsewhere:
+        return standing("OTHER_ELSEWHERE", elsewhere)
     unpaid = _compression_unpaid(record, parent, limits, primary)
     if unpaid:
         return standing(*unpaid)

@@ -69,6 +69,11 @@ class TargetForm(_Form):
     """CPU threads the model may use; all cores where absent."""
     batch: Annotated[int, Field(ge=1, le=65536), Must("a whole number from 1 to 65536", "1")] = 1
     """Inputs per call."""
+    levels: Annotated[list[Annotated[str, Must("a name", "[…]")]], Must("a list of names", "[avx2, amx]")] = Field(
+        default_factory=list
+    )
+    """Levels of instruction sets that processors may be of which the model goes to, e.g. [avx2, amx]: an int8 file is
+    then chosen only where its limits on quality are shown to hold on each."""
 
 
 class DecisionForm(_Form):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sartor import registry
 from sartor.errors import nearest
+from sartor.levels import LEVELS
 from sartor.stages.requirement import overrides as overriding
 from sartor.stages.requirement.document import Document, from_mapping, read_file, read_text
-from sartor.stages.requirement.form import DataForm, RequirementForm, SearchForm, fill
+from sartor.stages.requirement.form import DataForm, RequirementForm, SearchForm, TargetForm, fill
 from sartor.stages.requirement.limits import read_limits, read_objectives
 from sartor.stages.requirement.paths import read_device, read_path
 from sartor.stages.requirement.problems import KeyPath, Problems, did_you_mean, dotted, shown
@@ -80,7 +81,7 @@ class _Reader:
     def requirement(self) -> Requirement:
         form = fill(_without_nothing(self._document.values), self._problems)
         task = self._task(form)
-        target = Target(self._device(("target", "device"), form.target.device), form.target.threads, form.target.batch)
+        target = self._target(form.target)
         return Requirement(
             name=form.name or self._document.name,
             task=form.task,
@@ -94,6 +95,18 @@ class _Reader:
             seed=form.seed,
             model=self._path(("model",), form.model),
         )
+
+    def _target(self, form: TargetForm) -> Target:
+        self._listed(("target", "levels"), form.levels, LEVELS, "levels of instruction sets")
+        return Target(self._device(("target", "device"), form.device), form.threads, form.batch, tuple(form.levels))
+
+    def _listed(self, path: KeyPath, names: Sequence[str], known: Collection[str], what: str) -> None:
+        """A problem for every name of a list that there is not."""
+        for position, name in enumerate(names):
+            if name not in known:
+                place = (*path, position)
+                hint = did_you_mean(name, known, of="There are")
+                self._problems.add(place, f"{dotted(place)} is {shown(name)}, which is not among the {what}. {hint}")
 
     def _task(self, form: RequirementForm) -> str:
         """The task by whose metrics limits are checked: the nearest one where the name is wrong; empty for none."""
@@ -148,11 +161,7 @@ class _Reader:
             "precisions": tuple(sorted({"fp32", "bf16", "int8", *compressors})),
         }
         for kind, names in allowed.items():
-            for position, name in enumerate(getattr(form, kind)):
-                if name not in names:
-                    path: KeyPath = ("search", kind, position)
-                    hint = did_you_mean(name, names, of="There are")
-                    self._problems.add(path, f"{dotted(path)} is {shown(name)}, which is not among the {kind}. {hint}")
+            self._listed(("search", kind), getattr(form, kind), names, kind)
         return SearchSpace(tuple(form.models), tuple(form.runtimes), tuple(form.precisions))
 
     def _folder(self, path: KeyPath) -> tuple[Path, bool]:

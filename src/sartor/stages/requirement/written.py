@@ -21,7 +21,7 @@ def to_mapping(requirement: Requirement) -> dict[str, Any]:
         "name": requirement.name,
         "task": requirement.task,
         "data": data | to_plain(requirement.data.options),
-        "target": to_plain(requirement.target),
+        "target": {key: value for key, value in to_plain(requirement.target).items() if value},
         "limits": limits,
         "objectives": {objective.metric: objective.weight for objective in requirement.objectives},
         "decision": {"confidence": requirement.confidence},
