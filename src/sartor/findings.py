@@ -160,11 +160,16 @@ class Findings:
                 )
 
     def _refuse_fewer_bits(self, networks: set[str]) -> None:
-        """What multiplies nothing (look-ups, trees) gains nothing from int8 or bf16, where fp32 is tried as well."""
+        """What multiplies nothing (look-ups, trees) gains nothing from int8 or bf16, where fp32 is tried as well.
+
+        Weights that are only stored in fewer bits are another matter: tables shrink by them like matrices.
+        """
         tried = set(self._seeds)
         for name, seed in self._seeds.items():
             candidate = seed.candidate
             compressor = registry.get("compressors", candidate.compressor)
+            if hasattr(compressor, "computed_in"):
+                continue
             beside = f"{candidate.network.id}/fp32/{candidate.runtime}" in tried and candidate.precision != "fp32"
             if candidate.network.id in networks and (beside or getattr(compressor, "needs_products", False)):
                 self._refusals[name].append(Refusal("NO_PRODUCTS", CODES["NO_PRODUCTS"]))

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor import registry
-from sartor.codec import from_plain
+from sartor.codec import from_plain, to_plain
 from sartor.errors import DataError, Refused, SartorError, Unsupported
 from sartor.modelfile import check_model, read_regular
+from sartor.storage import write_text
 from sartor.types import Explanation, Pipeline
 
 if TYPE_CHECKING:
@@ -57,6 +58,17 @@ def read_pipeline(path: Path) -> Pipeline:
     return pipeline
 
 
+def write_pipeline(folder: Path, pipeline: Pipeline) -> None:
+    """Write ``pipeline.json`` beside the files it names; labels that ``encoder.bin`` holds are not written again."""
+    task = registry.get("tasks", pipeline.task)
+    if pipeline.learnt and pipeline.labels and hasattr(task, "labels_of"):
+        learnt = task.recall(pipeline.encoding, (folder / ENCODER).read_bytes())
+        if tuple(task.labels_of(learnt)) == pipeline.labels:
+            pipeline = replace(pipeline, labels=())
+    text = json.dumps(to_plain(pipeline), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(folder / "pipeline.json", f"{text}\n")
+
+
 class Predictor:
     """A loaded model with its task around it. One thread at a time: a session keeps its buffers.
 
@@ -80,6 +92,8 @@ class Predictor:
         path = folder / self.pipeline.model
         check_model(path)
         self._learnt = self._recall(folder / ENCODER)
+        if self.pipeline.learnt and not self.pipeline.labels and hasattr(self.task, "labels_of"):
+            self.pipeline = replace(self.pipeline, labels=tuple(self.task.labels_of(self._learnt)))
         self.session: Session = runtime.load(path, self.pipeline.precision, self.pipeline.threads)
 
     def _recall(self, path: Path) -> Any:

@@ -105,6 +105,8 @@ class Task(Protocol):
     ``spell_out(raw, learnt) -> bytes``: the same input with all that the name stands for, which ``explain`` then gets.
     A task that tells how far an answer may be off may define ``margins(outputs, truths) -> Mapping[str, Any]``: what
     the shipped file's outputs on validation show joins ``Pipeline.options`` of the package.
+    A task whose learnt state names the outputs may define ``labels_of(learnt) -> tuple[str, ...]``: packages do not
+    hold them twice then.
     A task whose inputs can be prepared in several ways may define ``encoding(card) -> str``: the way that suits the
     data, for variants that name none. A task of comparisons may define ``enrol(model, place, false_accepts) ->
     Mapping[str, Any]``: known samples at a place, or what else it takes to say that two inputs are one, for
@@ -264,13 +266,15 @@ class Compressor(Protocol):
     """Makes an artifact smaller or faster; the measurement decides whether it paid.
 
     One that acts on convolutions and matrix products alone says so by an attribute ``needs_products = True``: networks
-    without any are not given to it.
+    without any are not given to it. One whose files only store less names the precision that they are computed in by
+    ``computed_in``: such a file is another point than its parent where it is smaller, however fast, and it is tried
+    once its parent is trained. ``weight_bytes`` is what a weight takes in its files, for estimates (4 unless told).
     """
 
     name: str
     accepts: frozenset[str]  # artifact formats
     produces: str
-    precision: str  # the precision a runtime reports for its files: "int8"
+    precision: str  # the precision a runtime reports for its files: "int8", "w8"
     extra: str
     provenance: Provenance
 
@@ -311,7 +315,7 @@ class Runtime(Protocol):
         """Version of the installed runtime; raise ``MissingExtra`` where it is not installed."""
 
     def precisions(self, device: Device) -> Mapping[str, str]:
-        """Precision -> compressor that makes its file (``none``, ``int8-static``), for this device."""
+        """Precision -> compressor that makes its file (``none``, ``int8-static``, …), for this device."""
 
     def load(self, path: Path, precision: str, threads: int) -> Session:
         """Load a model file with pinned threads; raise ``Unsupported`` when it cannot run it at that precision."""

@@ -28,6 +28,7 @@ _KIND_OF: Mapping[str, str] = {
     "TOO_MUCH_MEMORY": "misses",
     "ACCURACY_DROP": "unpaid",
     "SLOWER_THAN_PARENT": "unpaid",
+    "NOT_SMALLER": "unpaid",
     "HALVED": "stopped",
     "FLOOR_UNREACHABLE": "stopped",
     "NOT_TRIED": "stopped",

@@ -13,7 +13,7 @@ from sartor.metrics import Metric
 from sartor.report.figures import unit
 from sartor.report.kinds import KINDS, table
 from sartor.stages.decide import CODES, MOST_FINALISTS
-from sartor.stages.decide.choose import RESOLUTION, TIE_BREAKERS
+from sartor.stages.decide.choose import EQUALLY_FAST, RESOLUTION, TIE_BREAKERS
 from sartor.stages.decide.fates import DEFAULT_MAX_DROP, MISS_CODES, NOISE_FLOOR
 from sartor.types import Measurement, Record, RunFile
 
@@ -52,6 +52,7 @@ def payload(run: RunFile, script: str = "") -> str:
             "maxDrop": DEFAULT_MAX_DROP,
             "resolution": RESOLUTION,
             "tieBreakers": list(TIE_BREAKERS),
+            "equallyFast": EQUALLY_FAST,
             "missCodes": MISS_CODES,
             "codes": CODES,
         },
@@ -84,7 +85,7 @@ def _candidate(record: Record, tables: Mapping[str, _Table]) -> dict[str, Any]:
         row["parent"] = record.parent
     if record.refusals:
         row["refusal"] = record.refusals[0].code
-    row |= {name: notes[name] for name in ("reference", "baseline", "stopped") if notes.get(name)}
+    row |= {name: notes[name] for name in ("reference", "baseline", "stopped", "stores_less") if notes.get(name)}
     return row
 
 

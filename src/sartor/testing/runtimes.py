@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 INPUT_SHAPE = (2, 8, 8, 3)  # (batch, height, width, channels) uint8
 CLASSES = 4
 _CHANNELS = 16
-_TOLERANCE = {"fp32": 1e-5, "bf16": 0.02, "int8": 0.02}  # of a probability
+_TOLERANCE = {"fp32": 1e-5, "w8": 0.02, "bf16": 0.02, "int8": 0.02}  # of a probability
 _SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp")
 
 
@@ -141,11 +141,12 @@ def check_names_itself(name: str, folder: Path) -> None:
 
 
 def check_precisions_follow_the_device(name: str, folder: Path) -> None:
-    """fp32 without a compressor is always there; a device without special instructions offers nothing more."""
+    """fp32 without a compressor is always there; without special instructions nothing is computed in anything else."""
     runtime = registry.get("runtimes", name)
     assert runtime.precisions(device(()))["fp32"] == "none"
     assert set(runtime.precisions(device(()))) <= set(runtime.precisions(device()))
-    assert set(runtime.precisions(device(()))) == {"fp32"}
+    for precision, compressor in runtime.precisions(device(())).items():
+        assert getattr(registry.get("compressors", compressor), "computed_in", precision) == "fp32"
 
 
 def check_outputs_are_right(name: str, folder: Path) -> None:
@@ -280,8 +281,10 @@ CHECKS: tuple[Callable[[str, Path], None], ...] = (
 def _example(runtime: Any, precision: str, folder: Path) -> tuple[Path, Array]:
     """The example in a format the runtime takes, and its expected outputs on ``example_input()``."""
     if "onnx" in runtime.accepts:
-        path = folder / f"example-{precision}.onnx"
+        path, compressor = folder / f"example-{precision}.onnx", runtime.precisions(device())[precision]
         write_example_onnx(path, quantised=precision == "int8")
+        if hasattr(registry.get("compressors", compressor), "computed_in"):
+            registry.get("compressors", compressor).apply(path, path, example_input(), {}, 0)
         return path, expected_output(example_input())
     if "torch" in runtime.accepts:
         return _torch_example(folder / "example.safetensors")

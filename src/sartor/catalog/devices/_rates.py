@@ -62,6 +62,8 @@ def runtime_rates(name: str, device: Device) -> dict[str, Any]:
         path = Path(folder) / "model.onnx"
         self_test(runtime, path)
         for precision, compressor in runtime.precisions(device).items():
+            if hasattr(registry.get("compressors", compressor), "computed_in"):
+                continue  # no rate of its own
             for build in (matrix_chain, convolution_chain):
                 layers = LAYERS_FP32 if precision == "fp32" else LAYERS
                 model, example, operations = build(layers, quantised=compressor != "none")

@@ -44,7 +44,7 @@ class Als:
             yield Variant(name, {"width": width, "recent": min(_RECENT, *max(sizes))}, max(sizes))
 
     def build(self, network: Network) -> nn.Module:
-        """Histories (n, L) to scores (n, outputs): the logarithm of the reconstructed preference."""
+        """Histories (n, L) to scores (n, outputs): the reconstructed preference, of which the logarithm counts."""
         import torch
         from torch import nn
 
@@ -53,6 +53,7 @@ class Als:
         width, recent = network.options["width"], network.options["recent"]
 
         class Factors(nn.Module):
+            sums = True
             factors: Tensor  # (items, width)
             gram: Tensor  # (width, width): what a user's equations share
             prior: Tensor  # (items,)
@@ -79,7 +80,7 @@ class Als:
 
                 wanted = (met * weights).sum(1)
                 users = conjugate_gradients(equations, wanted, torch.zeros_like(wanted), _FOLD_STEPS)
-                return (users @ self.factors.T + self.prior).clamp(min=1e-6).log()
+                return users @ self.factors.T + self.prior
 
         return Factors()
 

@@ -13,11 +13,17 @@ from sartor.types import DataCard, Provenance
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_SIZES = (("s", 1000, 20, 20), ("m", 4000, 50, 50), ("l", 4000, 200, 100), ("xl", 8000, 200, 100))
+_SIZES = (
+    ("s", 1000, 20, 20),
+    ("lean", 4000, 16, 50),
+    ("m", 4000, 50, 50),
+    ("l", 4000, 200, 100),
+    ("xl", 8000, 200, 100),
+)
 """Name, items, weights per item, latest items of a history that count; the time to fit grows with the cube of items."""
 
 _OFFERED = ((0.0, 200.0), (20.0, 50.0), (10.0, 100.0))  # half-life of pairs, regularisation in interactions
-_OFFERS = {"quick": 2, "balanced": 3, "thorough": 4}  # sizes
+_OFFERS = {"quick": 3, "balanced": 4, "thorough": 5}  # sizes
 
 
 @register("models", "ease")

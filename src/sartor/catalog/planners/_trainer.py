@@ -11,7 +11,7 @@ from sartor.catalog.contracts import Action, Situation
 from sartor.catalog.planners._schedule import enough_epochs, on_ladder
 from sartor.catalog.planners._workshop import Step
 from sartor.jobs import ThroughputJob, TrainJob, TrainResult
-from sartor.types import Network
+from sartor.types import Network, Record
 
 RESERVE_SHARE = 0.12  # of the budget, kept for evaluation and confirmation …
 RESERVE_S = 90.0  # … but no more than this
@@ -172,6 +172,17 @@ class Trainer:
             self.requirement.target.threads,
             floor,
         )
+
+    def as_good(self, record: Record, other: Record) -> bool:
+        """True when the primary metric on validation is within one standard error (a quarter of 95 %) of another's."""
+        ours, theirs = (
+            next((m for m in reversed(r.measurements) if m.metric == self.primary and m.split == "validation"), None)
+            for r in (record, other)
+        )
+        if ours is None or theirs is None:
+            return False
+        lost = ours.value - theirs.value if self.primary.direction == "lower" else theirs.value - ours.value
+        return lost <= (theirs.high - theirs.low) / 4
 
     def score(self, network: Network, weights: str) -> float:
         """The score on validation of weights that were trained."""

@@ -78,11 +78,21 @@ class _Course:
         for network in ends_first((n, self.shop.size(n)) for n in self.shop.networks()):
             for record in self.shop.of(network):
                 candidate = record.candidate
-                if candidate.id not in self.now.open_candidates():
+                if candidate.id not in self.now.open_candidates() or self._can_wait(record):
                     continue
                 if start - self.now.left_s() > allowance and self._fitting():
                     return
                 yield from self._probe_candidate(candidate)
+
+    def _can_wait(self, record: Record) -> bool:
+        """What only stores its weights smaller costs about what its parent does: it is tried once that is trained.
+
+        Unless its parent is too large.
+        """
+        if not record.notes.get("stores_less"):
+            return False
+        codes = {fate.candidate: fate.code for fate in self.now.decision().fates}
+        return codes.get(record.parent) not in ("TOO_LARGE", "TOO_MUCH_MEMORY")
 
     def _probe_candidate(self, candidate: Candidate) -> Step[None]:
         file = yield from self.shop.file(candidate, "")
@@ -304,6 +314,23 @@ class _Course:
         chosen += [r for r in self.shop.of(network) if r.candidate.id in parents and r not in chosen]
         for record in sorted(chosen, key=lambda r: (bool(r.parent), r.candidate.id)):
             yield from self.shop.evaluate(record.candidate, weights, "validation")
+        yield from self._store_smaller(network, weights, {record.candidate.id for record in chosen})
+
+    def _store_smaller(self, network: Network, weights: str, deployed: set[str]) -> Step[None]:
+        """The fastest uncompressed deployment with weights in fewer bits, unless a compressed one does as well."""
+        openings = deployed & self.now.open_candidates()
+        records = sorted(
+            (r for r in self.shop.of(network) if r.candidate.id in openings),
+            key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id),
+        )
+        root = next((r for r in records if not r.parent), None)
+        if root is None or any(r.parent and self.trainer.as_good(r, root) for r in records):
+            return
+        for child in self.shop.of(network):
+            if child.parent == root.candidate.id and child.notes.get("stores_less") and self.now.left_s() > 0:
+                if not value_of(child, "latency_p50_ms"):
+                    yield from self._probe_candidate(child.candidate)
+                yield from self.shop.evaluate(child.candidate, weights, "validation")
 
     # --------------------------------------------------------------------------------------- confirmation
 

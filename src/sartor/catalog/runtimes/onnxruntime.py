@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: fp32 and statically quantised int8 files.
+"""ONNX Runtime on the CPU: fp32, statically quantised int8 files, and fp32 with weights kept in 8 bits.
 
 Source: https://github.com/microsoft/onnxruntime (MIT).
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sartor.catalog.runtimes._stored import effective_w8
 from sartor.errors import MissingExtra, Unsupported
 from sartor.levels import DOT_PRODUCTS, X86
 from sartor.registry import register
@@ -55,7 +56,8 @@ class OnnxRuntime:
         return str(_import().__version__)
 
     def precisions(self, device: Device) -> Mapping[str, str]:
-        return {"fp32": "none"} | ({"int8": "int8-static"} if _INT8_SETS & set(device.instruction_sets) else {})
+        int8 = {"int8": "int8-static"} if _INT8_SETS & set(device.instruction_sets) else {}
+        return {"fp32": "none", "w8": "int8-weights"} | int8
 
     def same_on(self, path: Path, level: str) -> frozenset[str]:
         """Levels of instruction sets on which a file's products of bytes come out as on ``level``.
@@ -72,9 +74,9 @@ class OnnxRuntime:
     def load(self, path: Path, precision: str, threads: int) -> OnnxRuntimeSession:
         if precision == "bf16":
             raise Unsupported("NO_BF16", "ONNX Runtime has no bf16 kernels for CPUs; use fp32 or int8")
-        if precision not in ("fp32", "int8"):
-            raise Unsupported("NO_PRECISION", f"ONNX Runtime is run in fp32 or int8 here, not in {precision}")
-        return OnnxRuntimeSession(path, threads)
+        if precision not in ("fp32", "int8", "w8"):
+            raise Unsupported("NO_PRECISION", f"ONNX Runtime is run in fp32, int8 or w8 here, not in {precision}")
+        return OnnxRuntimeSession(path, threads, precision)
 
 
 LARGEST_PAIR = 128  # 255 × 128 still fits into 16 bits, 255 × 129 does not
@@ -118,10 +120,10 @@ _KINDS = {"tensor(double)": "float64", "tensor(float16)": "float16", "tensor(boo
 class OnnxRuntimeSession:
     """One ONNX file, loaded."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, precision: str = "fp32") -> None:
         runtime = _import()
         self.version = str(runtime.__version__)
-        self._path, self._threads = path, threads
+        self._path, self._threads, self._asked = path, threads, precision
         self._session = _open(runtime, path, threads)
         if len(self._session.get_inputs()) != 1:
             names = ", ".join(value.name for value in self._session.get_inputs()) or "none"
@@ -142,6 +144,8 @@ class OnnxRuntimeSession:
     def effective_precision(self) -> str:
         """What ran, from ONNX Runtime's own profile of one call: ``int8`` where a product ran on int8, else ``fp32``.
 
+        Where ``w8`` was asked for: that, if nothing ran on int8 and the file keeps weights so.
+
         Loads the file a second time, so ask after timing, not before.
         """
         runtime = _import()
@@ -153,7 +157,8 @@ class OnnxRuntimeSession:
             session.run(self._output, {self._input: np.zeros(shape, kind)})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         operators = {event.get("args", {}).get("op_name") for event in events if event.get("cat") == "Node"}
-        return "int8" if operators & _INT8_OPERATORS else "fp32"
+        ran = "int8" if operators & _INT8_OPERATORS else "fp32"
+        return effective_w8(self._path, ran) if self._asked == "w8" else ran
 
 
 def _open(runtime: Any, path: Path, threads: int, profile: str = "") -> Any:

@@ -39,7 +39,7 @@ class Recommendation:
 
     name = "recommendation"
     title = "recommend items"
-    version = 2
+    version = 3
     media = "record"
     truth = "structure"
     splitting = "random"
@@ -102,6 +102,10 @@ class Recommendation:
         catalogue.room = _room(encoding)
         return catalogue
 
+    def labels_of(self, learnt: Any) -> tuple[str, ...]:
+        """Titles of the items, which the catalogue holds: a package names them once."""
+        return tuple(learnt.names)
+
     def prepare(self, decoded: Any, input_size: Sequence[int], learnt: Any = None) -> Array:
         """(L,) int32, or (U + L,) with features, see :meth:`Catalogue.numbers`."""
         import numpy as np
@@ -120,8 +124,8 @@ class Recommendation:
         """
         count = max(1, int(pipeline.options.get("top_k", LISTED)))
         top, new = (
-            [{"label": pipeline.labels[number], "confidence": share} for number, share in pairs(*found)[:count]]
-            for found in (shares(output), new_shares(output))
+            [{"label": pipeline.labels[number], "confidence": share} for number, share in pairs(*found)]
+            for found in (shares(output, count), new_shares(output, count))
         )
         unknown = list(getattr(decoded, "unknown", ()))
         more = ({"new": new} if new else {}) | ({"unknown": unknown} if unknown else {})

@@ -45,7 +45,10 @@ const decide = (() => {
     const parent = run.byId.get(candidate.parent);
     if (!parent) return "";
     const ratio = known(candidate, "latency_vs_parent");
-    if (clear(ratio)) {
+    if (candidate.stores_less) {  // pays by its size: how fast it is, the choice weighs
+      const ours = known(candidate, "size_mb"), theirs = known(parent, "size_mb");
+      if (clear(ours) && clear(theirs) && ours.value > theirs.value * (1 - run.rules.noiseFloor)) return "NOT_SMALLER";
+    } else if (clear(ratio)) {
       if (ratio.low > 1 + run.rules.noiseFloor) return "SLOWER_THAN_PARENT";
     } else {
       const ours = known(candidate, "latency_p50_ms"), theirs = known(parent, "latency_p50_ms");
@@ -100,6 +103,18 @@ const decide = (() => {
       return m === null ? INFINITY : m.value;
     });
   }
+  function cheapestFirst(run, candidates) {
+    let left = sorted(candidates, (c) => [...ties(run, c), c.id]);
+    const ordered = [];
+    while (left.length) {
+      const fastest = selecting(left[0], run.rules.tieBreakers[0]);
+      const reach = fastest === null ? INFINITY : Math.max(fastest.high, fastest.value * run.rules.equallyFast);
+      const count = left.filter((c) => ties(run, c)[0] <= reach).length;
+      ordered.push(...sorted(left.slice(0, count), (c) => [ties(run, c)[1], ...ties(run, c), c.id]));
+      left = left.slice(count);
+    }
+    return ordered;
+  }
   function withinOneStandardError(run, candidates, name) {
     const values = new Map(candidates.map((c) => [c, selecting(c, name)]));
     const present = [...values.values()].filter((m) => m !== null);
@@ -125,7 +140,7 @@ const decide = (() => {
     while (left.length) {
       let group = withinOneStandardError(run, left, run.objectives[0].metric);
       if (!group.length) group = left;
-      ordered.push(...sorted(group, (c) => [...ties(run, c), c.id]));
+      ordered.push(...cheapestFirst(run, group));
       const taken = new Set(group);
       left = left.filter((c) => !taken.has(c));
     }

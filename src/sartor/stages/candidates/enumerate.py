@@ -32,7 +32,8 @@ def candidates(requirement: Requirement, card: DataCard, device: Device) -> tupl
         ways = list(_ways(requirement, network, _running(family, engines), baseline=family.baseline))
         for candidate, parent in ways[:1] if refusal else ways:  # one record is enough to say why not
             refusals = (refusal,) if refusal else ()
-            records.append(Record(candidate, parent=parent, refusals=refusals, notes={"baseline": family.baseline}))
+            notes = {"baseline": family.baseline} | ({"stores_less": True} if _stores_less(candidate) else {})
+            records.append(Record(candidate, parent=parent, refusals=refusals, notes=notes))
     records += _missing_parents(records)
     if not records:
         raise DeviceError(
@@ -58,8 +59,14 @@ def _missing_parents(records: Sequence[Record]) -> list[Record]:
     for record in records:
         if record.parent and record.parent not in there:
             parent = replace(record.candidate, compressor=UNCOMPRESSED, precision=record.parent.split("/")[1])
-            missing[record.parent] = Record(parent, notes={**record.notes, "reference": True})
+            notes = {name: note for name, note in record.notes.items() if name != "stores_less"}
+            missing[record.parent] = Record(parent, notes={**notes, "reference": True})
     return list(missing.values())
+
+
+def _stores_less(candidate: Candidate) -> bool:
+    """Whether its file is computed like its parent's and only smaller."""
+    return hasattr(registry.get("compressors", candidate.compressor), "computed_in")
 
 
 def _ways(

@@ -13,6 +13,9 @@ from sartor.types import Measurement, Objective, Record
 TIE_BREAKERS = ("latency_p95_ms", "size_mb", "memory_peak_mb")
 """Costs that break a tie, in this order."""
 
+EQUALLY_FAST = 1.1
+"""Latencies as far apart as this, or within the interval of the faster, are equal: the smaller file wins then."""
+
 RESOLUTION = 1e-4
 """The smallest error rate (1 - score) that the logarithm of a weighted objective tells apart."""
 
@@ -21,9 +24,9 @@ def order(records: Sequence[Record], objectives: Sequence[Objective]) -> list[Re
     """Records, best first.
 
     One objective: all within one standard error of the best value tie (Breiman et al. 1984, the one-standard-error
-    rule) and the cheapest of them comes first. Several: the weighted sum of logarithms, so that a weight says how many
-    percent of one metric are worth one percent of another; what is better when higher enters as its distance to
-    perfection (or its inverse where unbounded).
+    rule) and the cheapest of them comes first: the fastest, and of those as fast the smallest. Several: the weighted
+    sum of logarithms, so that a weight says how many percent of one metric are worth one percent of another; what is
+    better when higher enters as its distance to perfection (or its inverse where unbounded).
     """
     if len(objectives) == 1:
         return _by_one(records, objectives[0].metric)
@@ -58,10 +61,22 @@ def _by_one(records: Sequence[Record], metric: str) -> list[Record]:
         group = within_one_standard_error(left, metric)
         if not group:
             group = left
-        group = sorted(group, key=lambda record: (*_ties(record), record.candidate.id))
-        ordered += group
+        ordered += _cheapest_first(group)
         chosen = {record.candidate.id for record in group}
         left = [record for record in left if record.candidate.id not in chosen]
+    return ordered
+
+
+def _cheapest_first(records: Sequence[Record]) -> list[Record]:
+    """The fastest and those as fast, the smallest of them first; then the same of the rest."""
+    left = sorted(records, key=lambda record: (*_ties(record), record.candidate.id))
+    ordered: list[Record] = []
+    while left:
+        fastest = selecting(left[0], TIE_BREAKERS[0])
+        reach = math.inf if fastest is None else max(fastest.high, fastest.value * EQUALLY_FAST)
+        count = sum(_ties(record)[0] <= reach for record in left)
+        ordered += sorted(left[:count], key=lambda record: (_ties(record)[1], *_ties(record), record.candidate.id))
+        left = left[count:]
     return ordered
 
 

@@ -34,6 +34,7 @@ CODES = {
     "ACCURACY_DROP": "compression lost more than allowed",
     "OTHER_ELSEWHERE": "an int8 file that is not shown to hold on every level of instruction sets that was asked for",
     "SLOWER_THAN_PARENT": "compression made it slower",
+    "NOT_SMALLER": "compression made it no smaller",
     "TOO_SLOW": "misses a limit on time",
     "TOO_SLOW_TO_START": "misses the limit on cold start",
     "TOO_LARGE": "misses the limit on size",
@@ -121,11 +122,23 @@ def _miss_code(metric: str) -> str:
 def _compression_unpaid(
     record: Record, parent: Record | None, limits: Sequence[Limit], primary: str
 ) -> tuple[str, str] | None:
-    """Compression must pay: not slower than the parent beyond noise, not worse than allowed."""
+    """Compression must pay: not slower than the parent beyond noise, not worse than allowed.
+
+    What only stores its weights in fewer bits pays by its size: there a slower file may be what is wanted, which is for
+    limits and the choice to weigh.
+    """
     if parent is None:
         return None
     ratio = known(record, "latency_vs_parent")
-    if ratio is not None and ratio.basis == "measured" and not ratio.noisy:
+    if record.notes.get("stores_less"):
+        ours, theirs = known(record, "size_mb"), known(parent, "size_mb")
+        if _both_measured(ours, theirs) and ours.value > theirs.value * (1 - NOISE_FLOOR):  # type: ignore[union-attr]
+            return (
+                "NOT_SMALLER",
+                f"{ours.metric.format(ours.value)} against {theirs.metric.format(theirs.value)} of its parent"  # type: ignore[union-attr]
+                f" {parent.candidate.id}",
+            )
+    elif ratio is not None and ratio.basis == "measured" and not ratio.noisy:
         if ratio.low > 1 + NOISE_FLOOR:
             return (
                 "SLOWER_THAN_PARENT",

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from sartor.errors import DataError, StorageError
-from sartor.evidence import Workspace, write_json
-from sartor.pipeline import ENCODER
+from sartor.evidence import Workspace
+from sartor.pipeline import ENCODER, write_pipeline
 from sartor.prepared import SampleSet, open_data
 from sartor.storage import file_sha256, telling_disk_errors
 from sartor.types import Pipeline
@@ -36,7 +36,7 @@ def lay_out_package(folder: Path, artifact: str, pipeline: Pipeline, workspace: 
     for name, sha256 in contents.items():
         if file_sha256(folder / name) != sha256:
             raise StorageError(f"{sources[name]} has changed since it was made; delete the workspace and run again")
-    write_json(folder / "pipeline.json", pipeline)
+    write_pipeline(folder, pipeline)
     return sum((folder / name).stat().st_size for name in (*contents, "pipeline.json"))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sartor.codec import to_plain
 from sartor.errors import Refused, StorageError
-from sartor.pipeline import ENCODER, Predictor
+from sartor.pipeline import ENCODER, Predictor, write_pipeline
 from sartor.stages.package import golden as golden_pairs
 from sartor.stages.package.card import chosen_record, write_card
 from sartor.stages.package.manifest import NAME, check_manifest, write_manifest
@@ -96,13 +96,13 @@ def _refuse_other_encoder(run: RunFile, pipeline: Pipeline, encoder: Path | None
 def _write_documents(folder: Path, run: RunFile, pipeline: Pipeline, requirement_text: str, report: str) -> None:
     model = folder / pipeline.model
     documents = {
-        "pipeline.json": pipeline,
         "labels.json": pipeline.labels,
         "requirement.json": run.requirement,
         "decision.json": run,
     }
     for name, value in documents.items():
         write_text(folder / name, json.dumps(to_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_pipeline(folder, pipeline)
     write_text(folder / "README.md", write_card(run, pipeline, model))
     if requirement_text:
         write_text(folder / "requirement.yaml", requirement_text)

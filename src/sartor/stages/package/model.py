@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sartor.errors import DataError
+from sartor.errors import DataError, Refused
 from sartor.stages.package.read import Contents, open_package
 from sartor.types import Explanation, Pipeline, Requirement, RunFile
 
@@ -44,6 +44,8 @@ class Model:
         self._contents = contents
         self.labels = contents.labels
         self._predictor = Predictor(contents.folder)
+        if self._predictor.pipeline.labels != self.labels:
+            raise Refused(f"{contents.place}: labels.json and encoder.bin name different labels")
         self._one_at_a_time = threading.Lock()  # one session; runtimes differ in what they allow
 
     @property

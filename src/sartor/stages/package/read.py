@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,14 +60,14 @@ class Contents:
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """How the model is run."""
+        """How the model is run, with the labels that its file may leave to the encoder."""
         pipeline: Pipeline = self._parsed(Pipeline, "pipeline.json")
         if pipeline.model not in self.manifest.files:
             raise Refused(f"{self.place}: pipeline.json names the model {pipeline.model!r}, which is not there")
         encoder = self.manifest.files.get(ENCODER)
         if (encoder.sha256 if encoder else "") != pipeline.learnt:
             raise Refused(f"{self.place}: {ENCODER} is not the one that pipeline.json names")
-        return pipeline
+        return pipeline if pipeline.labels else replace(pipeline, labels=self._listed)
 
     @cached_property
     def requirement(self) -> Requirement:
@@ -83,11 +84,15 @@ class Contents:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Labels in output order, the same in both documents that hold them."""
+        if self._listed != self.pipeline.labels:
+            raise Refused(f"{self.place}: labels.json and pipeline.json name different labels")
+        return self._listed
+
+    @cached_property
+    def _listed(self) -> tuple[str, ...]:
         labels = self._parsed(Any, "labels.json")
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise Refused(f"{self.place}: labels.json does not hold a list of labels")
-        if tuple(labels) != self.pipeline.labels:
-            raise Refused(f"{self.place}: labels.json and pipeline.json name different labels")
         return tuple(labels)
 
     @cached_property

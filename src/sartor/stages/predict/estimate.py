@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sartor import registry
 from sartor.jobs import NetworkCost
 from sartor.metrics import COST_METRICS, index
 from sartor.stages.predict.calibrate import Calibration
@@ -38,7 +39,7 @@ TAIL = {"latency_p50_ms": (1.0, 1.0), "latency_p95_ms": (1.2, 2.0), "latency_p99
 """Latency percentile: factor on the median's value, and on its high end."""
 
 COMPRESSED_BYTES = {"int8": 1.0}
-"""Bytes of a weight in the file; bf16 is made by the runtime from the fp32 file."""
+"""Bytes of a weight in the file where its compressor does not say; bf16 is made by the runtime from the fp32 file."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def latency_floor_ms(cost: NetworkCost, candidate: Candidate, device: Device, *,
     """
     ceilings = device.ceilings
     # a card may compute fp32 in its faster formats (TF32), so there no ceiling is sure but the highest
-    known = ceilings.get(candidate.precision) if device.kind == "cpu" else None
+    known = ceilings.get(_computed_in(candidate)) if device.kind == "cpu" else None
     fastest = known or max(ceilings.values(), key=lambda ceiling: ceiling.operations_per_s, default=None)
     compute_s = batch * cost.operations / (fastest.operations_per_s * COMPUTE_HEADROOM) if fastest else 0.0
     weights = (cost.parameters - cost.looked_up) * _weight_bytes(candidate)
@@ -121,9 +122,10 @@ def latency_floor_ms(cost: NetworkCost, candidate: Candidate, device: Device, *,
 
 def _roofline(cost: NetworkCost, candidate: Candidate, device: Device, floor: float, batch: int) -> Range:
     """Arithmetic at a typical share of the ceiling, plus bytes moved, plus overhead per layer and call."""
-    ceiling = device.ceilings.get(candidate.precision) or device.ceilings.get("fp32")
+    precision = _computed_in(candidate)
+    ceiling = device.ceilings.get(precision) or device.ceilings.get("fp32")
     cores = min(candidate.threads, device.cores) / max(device.cores, 1) if device.kind == "cpu" else 1.0
-    rate = (ceiling.operations_per_s if ceiling else 1e9) * cores * TYPICAL_SHARE.get(candidate.precision, 0.35)
+    rate = (ceiling.operations_per_s if ceiling else 1e9) * cores * TYPICAL_SHARE.get(precision, 0.35)
     moved = (cost.parameters - cost.looked_up) * _weight_bytes(candidate) + 2 * batch * cost.activation_bytes
     bandwidth = device.bandwidth_bytes_per_s * CACHE_GAIN
     busy_ms = (batch * cost.operations / rate + (moved / bandwidth if bandwidth else 0.0)) * 1e3
@@ -134,7 +136,16 @@ def _roofline(cost: NetworkCost, candidate: Candidate, device: Device, floor: fl
 
 
 def _weight_bytes(candidate: Candidate) -> float:
-    return COMPRESSED_BYTES.get(candidate.precision, 4.0) if candidate.compressor != "none" else 4.0
+    if candidate.compressor == "none":
+        return 4.0
+    compressor = registry.get("compressors", candidate.compressor)
+    return float(getattr(compressor, "weight_bytes", COMPRESSED_BYTES.get(candidate.precision, 4.0)))
+
+
+def _computed_in(candidate: Candidate) -> str:
+    """The precision of the arithmetic: another than the candidate's where only its weights are stored smaller."""
+    compressor = registry.get("compressors", candidate.compressor)
+    return str(getattr(compressor, "computed_in", candidate.precision))
 
 
 def _size(cost: NetworkCost, candidate: Candidate) -> Range:

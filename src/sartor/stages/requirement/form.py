@@ -102,7 +102,7 @@ class SearchForm(_Form):
     runtimes: Names
     """Names of runtimes."""
     precisions: Names
-    """Numeric precisions, e.g. fp32, bf16, int8."""
+    """Numeric precisions, e.g. fp32, bf16, int8, w8 (weights alone in 8 bits)."""
 
 
 class RequirementForm(_Form):

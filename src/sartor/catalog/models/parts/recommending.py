@@ -147,7 +147,7 @@ class NeighbourScores(nn.Module):
     """Histories (n, L) to scores (n, items): each recent item adds its weights to its neighbours.
 
     Only ``neighbours`` weights per item are kept, in half precision, of the ``known`` most frequent items; popularity
-    orders the others. Scores are logarithms, so that a softmax of them shares like the sums themselves.
+    orders the others. What counts is the logarithm, so that a softmax of it shares like the sums themselves.
 
     Args:
         items: of the catalogue.
@@ -156,6 +156,7 @@ class NeighbourScores(nn.Module):
         recent: items of a history that count.
     """
 
+    sums = True
     near: Tensor  # (known, neighbours) numbers from 0
     weights: Tensor  # (known, neighbours)
     prior: Tensor  # (items,)
@@ -176,8 +177,7 @@ class NeighbourScores(nn.Module):
         rows = (recent - 1).clamp(0, len(self.near) - 1)
         added = self.weights[rows].float() * counted[:, :, None]  # (n, recent, neighbours)
         near = self.near[rows].long().flatten(1)
-        scores = self.prior.expand(len(history), -1).scatter_add(1, near, added.flatten(1))
-        return scores.clamp(min=1e-9).log()
+        return self.prior.expand(len(history), -1).scatter_add(1, near, added.flatten(1))
 
     def fit(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import zlib
+import lzma
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,7 +63,8 @@ def read_request(raw: bytes) -> Request:
         raise DataError(f"history is {str(history)[:40]!r}; it must be a list of items, oldest first")
     if features is not None and not isinstance(features, dict):
         raise DataError(f'features is {str(features)[:40]!r}; it must be an object of the user, e.g. {{"age": 25}}')
-    named = None if history is None else [entry if type(entry) is str else _item(entry) for entry in history]
+    plain_names = history is None or set(map(type, history)) <= {str}  # long histories are most of a call's time
+    named = history if plain_names else [_item(entry) for entry in history]
     if history is None and "user" not in found:
         named = []
     request = Request(str(user), named, features)
@@ -181,7 +182,7 @@ class Catalogue:
         return cls(names, ids, [request.user for request, _ in pairs], ends, events, len(counts), traits)
 
     def pack(self) -> bytes:
-        """As bytes: a line of JSON and the histories, compressed."""
+        """As bytes: a line of JSON and the histories, the high bytes of all numbers behind the low ones, compressed."""
         names, ids, users, ends, events = self._parts
         lengths = np.diff(ends, prepend=0).tolist()
         head = {"names": names, "ids": ids, "users": users, "lengths": lengths, "width": events.itemsize}
@@ -190,17 +191,18 @@ class Catalogue:
             traits = self.traits
             head["traits"] = [traits.tokens, traits.items, plain(traits.columns), traits.user_tokens, traits.users]
         line = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
-        return zlib.compress(line + b"\n" + events.astype(f"<u{events.itemsize}").tobytes(), 9)
+        planes = events.astype(f"<u{events.itemsize}").view(np.uint8).reshape(-1, events.itemsize).T
+        return lzma.compress(line + b"\n" + planes.tobytes(), preset=9)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Catalogue:
         """The inverse of :meth:`pack`; raises ``ValueError`` for anything else."""
-        opened = zlib.decompressobj()
+        opened = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LARGEST)
         try:
             content = opened.decompress(packed, LARGEST)
-        except zlib.error as error:
+        except lzma.LZMAError as error:
             raise ValueError(str(error)) from None
-        if opened.unconsumed_tail or not opened.eof:
+        if not opened.eof:
             raise ValueError("it is cut off, or too large for a catalogue")
         line, _, rest = content.partition(b"\n")
         head = json.loads(line)
@@ -208,7 +210,9 @@ class Catalogue:
         lists = (names, ids, users)
         if not all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists):
             raise ValueError("its names are not text")
-        events = np.frombuffer(rest, {2: "<u2", 4: "<u4"}[head["width"]])
+        width = {2: 2, 4: 4}[head["width"]]
+        planes = np.frombuffer(rest, np.uint8).reshape(width, -1)
+        events = np.ascontiguousarray(planes.T).view(f"<u{width}").ravel()
         ends = np.cumsum(np.array(lengths, np.int64))
         if len(ids) != len(names) or len(ends) != len(users) or (ends[-1] if len(ends) else 0) != len(events):
             raise ValueError("its parts do not fit together")
@@ -237,11 +241,16 @@ class Catalogue:
                 request.unknown.append(f"user {request.user}")
                 return ()
             return found[-length:]
-        number = self._number
-        known = [number[item] for item in request.history if item in number]
-        if len(known) < len(request.history):
-            request.unknown += [item for item in request.history if item not in number]
-        return known[-length:]
+        found = list(map(self._number.get, request.history))
+        if None in found:
+            request.unknown += [item for item, number in zip(request.history, found, strict=True) if number is None]
+            found = [number for number in found if number is not None]
+        return found[-length:]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the items, in the order of their numbers."""
+        return tuple(self._names)
 
     def history(self, user: str) -> list[str]:
         """Names of the items in a user's stored history; empty for a user who is not known."""

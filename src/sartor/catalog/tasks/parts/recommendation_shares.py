@@ -20,28 +20,30 @@ def pairs(numbers: Array, shares: Array) -> list[tuple[int, float]]:
     return list(zip(numbers.tolist(), shares.tolist(), strict=True))
 
 
-def shares(output: Array) -> tuple[Array, Array]:
+def shares(output: Array, first: int | None = None) -> tuple[Array, Array]:
     """Numbers of the listed items (those met before left out) and their shares, by softmax of the scores.
+
+    ``first``: of so many alone; a share is still one of all that are listed.
 
     Raises:
         DataError: the output is not finite.
     """
-    return _softmax(output, output[:, 0] >= 0)
+    return _softmax(output, output[:, 0] >= 0, first)
 
 
-def new_shares(output: Array) -> tuple[Array, Array]:
+def new_shares(output: Array, first: int | None = None) -> tuple[Array, Array]:
     """The same of the list of items that train lacks."""
-    numbers, found = _softmax(output, output[:, 0] < 0)
+    numbers, found = _softmax(output, output[:, 0] < 0, first)
     return -1 - numbers, found
 
 
-def _softmax(output: Array, rows: Array) -> tuple[Array, Array]:
+def _softmax(output: Array, rows: Array, first: int | None) -> tuple[Array, Array]:
     if not np.isfinite(output).all():
         raise DataError("the model's output is not finite for this input, so there is no answer")
-    rows = rows & (output[:, 1] > MASKED)
-    numbers, scores = output[rows, 0].astype(np.int64), output[rows, 1].astype(np.float64)
+    listed = output[rows & (output[:, 1] > MASKED)]
+    scores = listed[:, 1].astype(np.float64)
     powers = np.exp(scores - scores.max(initial=-np.inf))
-    return numbers, powers / powers.sum()
+    return listed[:first, 0].astype(np.int64), powers[:first] / powers.sum()
 
 
 def noted(new: Sequence[str], unknown: Sequence[str]) -> str:

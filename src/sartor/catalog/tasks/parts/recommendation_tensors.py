@@ -9,7 +9,8 @@ from torch import nn
 
 LISTED = 100
 NEW = 10
-SEEN = 1e9  # taken off the score of what the user has met
+SEEN = -1e9  # score of what the user has met
+LEAST = 1e-9  # of which a logarithm is taken
 
 
 class ShippedRecommender(nn.Module):
@@ -19,7 +20,7 @@ class ShippedRecommender(nn.Module):
     best of those that train lacks: 10, or all of them where there are fewer; item number i stands there as -1 - i.
 
     Args:
-        module: gives scores.
+        module: gives scores, or by ``sums = True`` what the logarithm counts of; that is taken of what is listed alone.
         warm: items that train holds; 0: all of them.
     """
 
@@ -32,15 +33,21 @@ class ShippedRecommender(nn.Module):
         history = input.long()
         scores = self.module(history).float()
         n, items = scores.shape
-        met = torch.zeros(n, items + 1, device=scores.device).scatter(1, history.clamp(min=0), SEEN)
-        scores = scores - met[:, 1:]
+        padded = torch.cat((scores[:, :1], scores), dim=1)  # the first place takes what stands for nothing
+        scores = padded.scatter(1, history.clamp(min=0), SEEN)[:, 1:]
         best = torch.topk(scores, min(LISTED, items), dim=1)
-        listed = torch.stack((best.indices.float(), best.values), dim=2)
+        listed = torch.stack((best.indices.float(), self._told(best.values)), dim=2)
         if not 0 < self.warm < items:
             return listed
         new = torch.topk(scores[:, self.warm :], min(NEW, items - self.warm), dim=1)
         numbers = -1.0 - (new.indices + self.warm).float()
-        return torch.cat((listed, torch.stack((numbers, new.values), dim=2)), dim=1)
+        return torch.cat((listed, torch.stack((numbers, self._told(new.values)), dim=2)), dim=1)
+
+    def _told(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scores as they are told: logarithms of sums, but of what was met."""
+        if not getattr(self.module, "sums", False):
+            return scores
+        return torch.where(scores > SEEN / 2, scores.clamp(min=LEAST).log(), scores)
 
 
 def windows(
