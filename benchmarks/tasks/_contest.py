@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -83,8 +84,8 @@ class Contest:
             if not wanted(peer.name, asked):
                 continue
             try:
-                side = _made(peer, folder, smoke=asked.smoke, say=say)
-                facts = learn(side, referee.files, entry.seconds, os.cpu_count() or 1)
+                side = _made(peer, asked.keep or folder, smoke=asked.smoke, say=say)
+                facts = _learnt(side, referee.files, entry.seconds)
                 found[side.name] = referee.scores(side, threads)
             except (Lost, OSError) as error:
                 say(f"{peer.name} is left out: {error}")
@@ -193,6 +194,18 @@ class Referee:
             for metric in shown
         ]  # fmt: skip
         return [*made, difference(self.primary, ours, theirs)]
+
+
+def _learnt(side: Answerer, files: Path, seconds: float) -> Mapping[str, Any]:
+    """What ``learn`` tells, once: in a folder that is kept it is not learnt again."""
+    told = side.model.with_suffix(".json")
+    if told.is_file():
+        facts: Mapping[str, Any] = json.loads(told.read_text(encoding="utf-8"))
+        return facts
+    shutil.rmtree(side.model, ignore_errors=True)
+    facts = learn(side, files, seconds, os.cpu_count() or 1)
+    told.write_text(json.dumps(facts), encoding="utf-8")
+    return facts
 
 
 def _made(peer: Peer, folder: Path, *, smoke: bool, say: Callable[[str], None]) -> Answerer:

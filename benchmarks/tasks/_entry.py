@@ -63,7 +63,11 @@ def parser(document: str, example: str) -> argparse.ArgumentParser:
     made.add_argument("--peers", default="", help="only those whose names hold one of these words, e.g. lbp,pca")
     made.add_argument("--blocks", type=int, default=BLOCKS, help="in which all take their turns (%(default)s)")
     made.add_argument("--timed", type=float, default=TIMED, metavar="SECONDS", help="per process (%(default)s)")
-    made.add_argument("--keep", type=Path, help="folder for the run made here; default: one that is removed")
+    made.add_argument(
+        "--keep",
+        type=Path,
+        help="folder for the run made here and what peers learn, taken up where it was cut off; default: none",
+    )
     made.add_argument("--results", type=Path, default=RESULTS / "tasks", help="folder of the CSV (%(default)s)")
     made.add_argument("--smoke", action="store_true", help="on tiny made-up data, under a minute; proves nothing")
     return made
@@ -145,6 +149,10 @@ def _own_run(asked: argparse.Namespace, tasks: tuple[str, ...], folder: Path) ->
     changes = [f"budget.time={asked.time:.0f}s", f"objectives={{{primary}: 1}}", *free]
     command = [sys.executable, "-m", "sartor.cli", "run", str(asked.requirement), *changes, "--quiet"]
     command += ["--workspace", str(folder / ".sartor"), "--runs", str(folder / "runs")]
+    kept = sorted((folder / "runs").glob("*/decision.json"))
+    if kept and (folder / "seconds").is_file():
+        print(f"… taking up {kept[-1].parent}", flush=True)
+        return read_subject(kept[-1].parent, folder / ".sartor"), float((folder / "seconds").read_text())
     print(f"… running {asked.requirement.name} for {asked.time:.0f} s: {' '.join(changes)}", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -157,4 +165,5 @@ def _own_run(asked: argparse.Namespace, tasks: tuple[str, ...], folder: Path) ->
     file = load_run(found[-1].parent)
     if file.decision.status != "met":
         raise Undelivered(f"{file.decision.status}: {file.decision.sentence}")
+    (folder / "seconds").write_text(str(seconds))
     return read_subject(found[-1].parent, folder / ".sartor"), seconds

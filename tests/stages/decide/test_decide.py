@@ -367,3 +367,25 @@ def test_a_limit_met_exactly_is_met(bound):
     value = {"min": 0.94, "max": 0.96}[bound]
     decision = decide(requirement([Limit("accuracy", bound, value, f"limits.accuracy.{bound}")]), [exact], METRICS)
     assert decision.status == "met"
+
+
+SMALLER = {"stores_less": True}
+
+
+def test_what_only_stores_less_pays_by_its_size_not_by_its_speed():
+    parent = record("net/ort", validation=0.95, test=0.95, latency=1.0, size=4.0)
+    child = {"precision": "w8", "parent": "net/fp32/ort", "notes": SMALLER, "validation": 0.95, "test": 0.95}
+    slower = record("net/ort", latency=1.5, size=1.0, **child)
+    assert fates(decide(requirement(LIMITS), [parent, slower], METRICS))["net/w8/ort"] == "WORSE_OBJECTIVE"
+    tight = requirement((*LIMITS, limit("size_mb.max", 2.0)))
+    assert decide(tight, [parent, slower], METRICS).chosen == "net/w8/ort"
+    as_large = record("net/ort", latency=0.9, size=3.95, **child)
+    assert fates(decide(requirement(LIMITS), [parent, as_large], METRICS))["net/w8/ort"] == "NOT_SMALLER"
+
+
+def test_of_those_as_fast_the_smaller_wins():
+    fast = record("fast/ort", validation=0.95, test=0.95, latency=1.0, size=4.0)
+    small = record("small/ort", validation=0.95, test=0.95, latency=1.08, size=1.0)
+    slow = record("slow/ort", validation=0.95, test=0.95, latency=1.3, size=0.1)
+    assert decide(requirement(LIMITS), [fast, small, slow], METRICS).chosen == "small/fp32/ort"
+    assert decide(requirement(LIMITS), [fast, slow], METRICS).chosen == "fast/fp32/ort"

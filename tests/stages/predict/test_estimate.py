@@ -17,6 +17,7 @@ NETWORK = Network("net", "s", {}, (32, 32), 10)
 FP32 = Candidate(NETWORK, "none", "onnxruntime", "fp32", 2)
 INT8 = Candidate(NETWORK, "int8-static", "onnxruntime", "int8", 2)
 BF16 = Candidate(NETWORK, "none", "openvino", "bf16", 2)
+W8 = Candidate(NETWORK, "int8-weights", "onnxruntime", "w8", 2)
 DEVICE = Device(
     "d", "test", 2, 1 << 34, (), {"fp32": Ceiling(3e11, "a"), "int8": Ceiling(3e12, "a")}, 2.5e10, {"onnxruntime": "1"}
 )
@@ -34,7 +35,7 @@ devices = st.builds(
     ),
     rates, rates, st.floats(1e6, 1e14), st.integers(1, 256),
 )  # fmt: skip
-candidates = st.sampled_from([FP32, INT8, BF16])
+candidates = st.sampled_from([FP32, INT8, BF16, W8])
 
 
 def measured(value, cost=COST, candidate=FP32):
@@ -91,6 +92,13 @@ def test_the_floor_by_hand():
     weights = replace(COST, operations=0)
     assert latency_floor_ms(weights, FP32, DEVICE) == pytest.approx(26e6 / (2.5e10 * CACHE_HEADROOM) * 1e3)
     assert latency_floor_ms(weights, INT8, DEVICE) == pytest.approx(6.5e6 / (2.5e10 * CACHE_HEADROOM) * 1e3)
+
+
+def test_weights_in_8_bits_are_small_in_the_file_and_computed_like_their_parent():
+    small, whole, int8 = (by_name(estimate(COST, way, DEVICE)) for way in (W8, FP32, INT8))
+    assert small["size_mb"].value == int8["size_mb"].value < 0.3 * whole["size_mb"].value
+    assert latency_floor_ms(COST, W8, DEVICE) == latency_floor_ms(COST, FP32, DEVICE)
+    assert latency_floor_ms(COST, INT8, DEVICE) < latency_floor_ms(COST, W8, DEVICE)
 
 
 def test_a_precision_without_a_ceiling_gets_the_fastest_one_as_floor():

@@ -127,7 +127,7 @@ def _use(tensor: Any, takers: Mapping[str, Sequence[tuple[Any, int]]], single: C
 def _looks_up(node: Any, single: Container[str]) -> bool:
     """Whether a node takes whole rows along the first axis."""
     if node.op_type == "Gather":
-        return _attribute(node, "axis", 0) == 0
+        return bool(_attribute(node, "axis", 0) == 0)
     return node.op_type == "GatherND" and _attribute(node, "batch_dims", 0) == 0 and node.input[1] in single
 
 

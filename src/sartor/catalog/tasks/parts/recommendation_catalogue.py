@@ -63,8 +63,7 @@ def read_request(raw: bytes) -> Request:
         raise DataError(f"history is {str(history)[:40]!r}; it must be a list of items, oldest first")
     if features is not None and not isinstance(features, dict):
         raise DataError(f'features is {str(features)[:40]!r}; it must be an object of the user, e.g. {{"age": 25}}')
-    plain_names = history is None or set(map(type, history)) <= {str}  # long histories are most of a call's time
-    named = history if plain_names else [_item(entry) for entry in history]
+    named = None if history is None else _items(history)
     if history is None and "user" not in found:
         named = []
     request = Request(str(user), named, features)
@@ -78,6 +77,13 @@ def again(request: Request, history: Sequence[str]) -> bytes:
     """The same question with another history."""
     asked: dict[str, Any] = {"user": request.user, "history": list(history)}
     return json.dumps(asked | ({"features": request.features} if request.features is not None else {})).encode()
+
+
+def _items(history: list[Any]) -> list[str]:
+    """Names in a history; those of text are told from others all at once, as long histories are most of a call."""
+    rated = set(map(type, history)) == {list} and set(map(len, history)) == {2}
+    names = [entry[0] for entry in history] if rated else history
+    return names if set(map(type, names)) <= {str} else [_item(entry) for entry in history]
 
 
 def _item(entry: Any) -> str:
@@ -241,11 +247,12 @@ class Catalogue:
                 request.unknown.append(f"user {request.user}")
                 return ()
             return found[-length:]
-        found = list(map(self._number.get, request.history))
-        if None in found:
-            request.unknown += [item for item, number in zip(request.history, found, strict=True) if number is None]
-            found = [number for number in found if number is not None]
-        return found[-length:]
+        numbers = list(map(self._number.get, request.history))
+        if None in numbers:
+            pairs = zip(request.history, numbers, strict=True)
+            request.unknown += [item for item, number in pairs if number is None]
+            numbers = [number for number in numbers if number is not None]
+        return numbers[-length:]
 
     @property
     def names(self) -> tuple[str, ...]:
