@@ -67,6 +67,17 @@ def test_it_is_measured_before_training_where_its_parent_is_too_large():
     assert {name.split("/")[0] for name in subjects(actions[:trained], "measure")} >= {"resnet9-m"}
 
 
+def test_it_is_found_where_nothing_else_is_searched():
+    known = start(EASY)
+    known._seeds = {
+        name: seed if "/w8/" in name or seed.notes["baseline"] else replace(seed, notes={"reference": True})
+        for name, seed in known._seeds.items()
+        if "/w8/" in name or "/fp32/" in name
+    }
+    play(known, Stored(lost=0.0))
+    assert "/w8/" in known.decision().chosen
+
+
 def test_tables_are_stored_smaller_though_they_multiply_nothing():
     class LookingUp(Stored):
         def _describe(self, job, dice):

@@ -87,12 +87,12 @@ class _Course:
     def _can_wait(self, record: Record) -> bool:
         """What only stores its weights smaller costs about what its parent does: it is tried once that is trained.
 
-        Unless its parent is too large.
+        Unless its parent is too large, or not to be trained for itself.
         """
         if not record.notes.get("stores_less"):
             return False
         codes = {fate.candidate: fate.code for fate in self.now.decision().fates}
-        return codes.get(record.parent) not in ("TOO_LARGE", "TOO_MUCH_MEMORY")
+        return codes.get(record.parent) not in ("TOO_LARGE", "TOO_MUCH_MEMORY", "REFERENCE")
 
     def _probe_candidate(self, candidate: Candidate) -> Step[None]:
         file = yield from self.shop.file(candidate, "")
@@ -317,20 +317,19 @@ class _Course:
         yield from self._store_smaller(network, weights, {record.candidate.id for record in chosen})
 
     def _store_smaller(self, network: Network, weights: str, deployed: set[str]) -> Step[None]:
-        """The fastest uncompressed deployment with weights in fewer bits, unless a compressed one does as well."""
+        """The fastest deployment that may have smaller weights with these, unless a compressed one does as well."""
         openings = deployed & self.now.open_candidates()
-        records = sorted(
-            (r for r in self.shop.of(network) if r.candidate.id in openings),
-            key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id),
-        )
-        root = next((r for r in records if not r.parent), None)
-        if root is None or any(r.parent and self.trainer.as_good(r, root) for r in records):
+        records = {r.candidate.id: r for r in self.shop.of(network)}
+        children = {r.parent: r for r in records.values() if r.notes.get("stores_less") and r.parent in openings}
+        if not children or self.now.left_s() <= 0:
             return
-        for child in self.shop.of(network):
-            if child.parent == root.candidate.id and child.notes.get("stores_less") and self.now.left_s() > 0:
-                if not value_of(child, "latency_p50_ms"):
-                    yield from self._probe_candidate(child.candidate)
-                yield from self.shop.evaluate(child.candidate, weights, "validation")
+        root = records[min(children, key=lambda name: (value_of(records[name], "latency_p50_ms"), name))]
+        if any(records[name].parent and self.trainer.as_good(records[name], root) for name in openings):
+            return
+        child = children[root.candidate.id]
+        if not value_of(child, "latency_p50_ms"):
+            yield from self._probe_candidate(child.candidate)
+        yield from self.shop.evaluate(child.candidate, weights, "validation")
 
     # --------------------------------------------------------------------------------------- confirmation
 
