@@ -1,4 +1,6 @@
+import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sartor.catalog.tasks.parts.recommendation_catalogue import Catalogue
 from sartor.catalog.tasks.parts.recommendation_scores import ndcg_at
 from sartor.catalog.tasks.parts.recommendation_tensors import ShippedRecommender, windows
 from sartor.errors import DataError
+from sartor.pipeline import Predictor, write_pipeline
 from sartor.types import DataCard, Pipeline
 
 TASK = registry.get("tasks", "recommendation")
@@ -298,3 +301,55 @@ def test_tables_beside_are_found_from_the_requirement(tmp_path):
     (tmp_path / "asked.yaml").write_text(written)
     found = read_requirement(tmp_path / "asked.yaml").data.options
     assert found == {"items": str(tmp_path / "things.csv"), "users": "elsewhere.csv", "time": "when"}
+
+
+def constant_list(path):
+    """A model that always lists items 2, 0 and 1."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    answer = np.array([[[2, 3], [0, 2], [1, 1]]], np.float32)
+    nodes = [
+        helper.make_node("Cast", ["input"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["floats"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "nothing"], ["zero"]),
+        helper.make_node("Add", ["zero", "answer"], ["output"]),
+    ]
+    constants = {"nothing": np.float32(0), "answer": answer}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("input", TensorProto.INT32, (1, 8))],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, answer.shape)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=8), path)
+
+
+def test_a_package_names_its_items_once(tmp_path):
+    catalogue, packed = learnt()
+    assert TASK.labels_of(catalogue) == ("a", "b", "c")
+    (tmp_path / "encoder.bin").write_bytes(packed)
+    constant_list(tmp_path / "model.onnx")
+    sha256 = hashlib.sha256(packed).hexdigest()
+    for names, written in ((("a", "b", "c"), []), (("A", "B", "C"), ["A", "B", "C"])):
+        pipeline = replace(PIPELINE, labels=names, learnt=sha256)
+        write_pipeline(tmp_path, pipeline)
+        assert json.loads((tmp_path / "pipeline.json").read_text())["labels"] == written
+        predictor = Predictor(tmp_path)
+        assert predictor.pipeline == pipeline
+        assert [one["label"] for one in predictor.predict(raw(history=["a"]))["top"]] == [names[2], names[0], names[1]]
+
+
+def test_what_is_listed_is_told_as_logarithms_of_sums():
+    class Sums(torch.nn.Module):
+        sums = True
+
+        def forward(self, history):
+            return torch.tensor([[0.5, 4.0, 0.0, 2.0]])
+
+    listed = ShippedRecommender(Sums())(torch.tensor([[0, 2]], dtype=torch.int32))[0]
+    assert listed[:, 0].tolist() == [3, 0, 2, 1]  # item 2, place 1, was met
+    np.testing.assert_allclose(listed[:3, 1], np.log([2.0, 0.5, 1e-9]), rtol=1e-6)
+    assert listed[3, 1] < -1e8
+    assert pytest.approx(0.8) == TASK.answer(listed.numpy(), replace(PIPELINE, labels=tuple("abcd")))["confidence"]
