@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
+from sartor import registry
 from sartor.types import Network
 
 LADDER = (
@@ -72,6 +73,24 @@ def ends_first(networks: Iterable[tuple[Network, float]]) -> list[Network]:
         down, up = ordered[:half], ordered[half:][::-1]
         queues.append([n for n in chain.from_iterable(zip_longest(down, up)) if n is not None])
     return [network for turn in zip_longest(*queues) for network in turn if network is not None]
+
+
+def is_computed(network: Network) -> bool:
+    """True for what is fitted in one pass, baselines among it."""
+    return bool(registry.get("models", network.model).fitting == "closed-form")
+
+
+def probing_order(networks: Iterable[tuple[Network, float]]) -> list[Network]:
+    """The smallest of every family that is computed, what is trained (ends first), the rest of the computed ones."""
+    first: dict[str, Network] = {}
+    trained: list[tuple[Network, float]] = []
+    rest: list[Network] = []
+    for network, size in sorted(networks, key=lambda pair: (pair[1], pair[0].id)):
+        if not is_computed(network):
+            trained.append((network, size))
+        elif first.setdefault(network.model, network) is not network:
+            rest.append(network)
+    return [*first.values(), *ends_first(trained), *rest]
 
 
 def largest_first(networks: Iterable[tuple[Network, float]]) -> list[Network]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from sartor import registry
 from sartor.catalog.contracts import Action, Plan, Situation
-from sartor.catalog.planners._schedule import EFFORTS, Effort, ends_first, largest_first, on_ladder
+from sartor.catalog.planners._schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder, probing_order
 from sartor.catalog.planners._trainer import START_S, Trainer
 from sartor.catalog.planners._workshop import UNCOMPRESSED, Step, Workshop, value_of
 from sartor.jobs import DescribeJob, ExplainJob
@@ -72,17 +71,24 @@ class _Course:
         yield Action("describe", job, f"{len(networks)} networks", "estimate")
 
     def _probe(self) -> Step[None]:
-        """Measure untrained networks on the target until the share of the budget is spent."""
+        """Measure untrained networks on the target until the share of the budget is spent.
+
+        The smallest of what is computed in one pass come first: on a short budget they are what there is time for.
+        """
         start = self.now.left_s()
         allowance = self.requirement.budget.seconds * self.effort.probe_share
-        for network in ends_first((n, self.shop.size(n)) for n in self.shop.networks()):
-            for record in self.shop.of(network):
-                candidate = record.candidate
-                if candidate.id not in self.now.open_candidates() or self._can_wait(record):
-                    continue
+        for network in probing_order((n, self.shop.size(n)) for n in self.shop.networks()):
+            for record in self._worth_probing(network):
                 if start - self.now.left_s() > allowance and self._fitting():
                     return
-                yield from self._probe_candidate(candidate)
+                yield from self._probe_candidate(record.candidate)
+
+    def _worth_probing(self, network: Network) -> Iterator[Record]:
+        """Its candidates that nothing speaks against, as things stand when each has its turn."""
+        for record in self.shop.of(network):
+            measured = value_of(record, "latency_p50_ms")
+            if not measured and record.candidate.id in self.now.open_candidates() and not self._can_wait(record):
+                yield record
 
     def _can_wait(self, record: Record) -> bool:
         """What only stores its weights smaller costs about what its parent does: it is tried once that is trained.
@@ -117,11 +123,13 @@ class _Course:
         """Fit what is computed in one pass, in a share of the time; what is left is returned.
 
         The smallest of every family comes first, then the next larger one of the family that does best. There is
-        nothing to halve or to try first: an attempt costs as much as the whole.
+        nothing to halve or to try first: an attempt costs as much as the whole. What was not measured yet is measured
+        before it is fitted.
         """
         waiting: dict[str, list[Network]] = {}
-        for network in sorted(fitting, key=lambda n: (self.shop.size(n), n.id)):
-            if registry.get("models", network.model).fitting == "closed-form":
+        probed = {network.id for network in fitting}
+        for network in sorted(self._possible(), key=lambda n: (self.shop.size(n), n.id)):
+            if is_computed(network):
                 waiting.setdefault(network.model, []).append(network)
         start, allowance = self.now.left_s(), COMPUTED_SHARE * self.trainer.training_time()
         errors: dict[str, float] = {}
@@ -132,6 +140,11 @@ class _Course:
             if not waiting[family]:
                 del waiting[family]
             done.add(network.id)
+            if network.id not in probed:
+                for record in self._worth_probing(network):
+                    yield from self._probe_candidate(record.candidate)
+                if network.id not in {n.id for n in self._fitting()}:
+                    continue
             weights = yield from self.trainer.train(network, 1.0, floor=0.0)
             error = math.inf
             if weights:
@@ -388,6 +401,16 @@ class _Course:
             r.candidate.network.id: r.candidate.network
             for r in self.now.records()
             if r.candidate.id in openings and not r.notes.get("baseline") and value_of(r, "latency_p50_ms")
+        }
+        return list(found.values())
+
+    def _possible(self) -> list[Network]:
+        """Networks, no baselines, with a candidate that nothing rules out, measured or not."""
+        openings = self.now.open_candidates()
+        found = {
+            r.candidate.network.id: r.candidate.network
+            for r in self.now.records()
+            if r.candidate.id in openings and not r.notes.get("baseline")
         }
         return list(found.values())
 
