@@ -81,7 +81,10 @@ def is_computed(network: Network) -> bool:
 
 
 def probing_order(networks: Iterable[tuple[Network, float]]) -> list[Network]:
-    """The smallest of every family that is computed, what is trained (ends first), the rest of the computed ones."""
+    """The smallest of every family that is computed, what is trained (ends first), the rest of the computed ones.
+
+    Baselines behind the first of them: on a short budget they are not what is wanted.
+    """
     first: dict[str, Network] = {}
     trained: list[tuple[Network, float]] = []
     rest: list[Network] = []
@@ -90,7 +93,8 @@ def probing_order(networks: Iterable[tuple[Network, float]]) -> list[Network]:
             trained.append((network, size))
         elif first.setdefault(network.model, network) is not network:
             rest.append(network)
-    return [*first.values(), *ends_first(trained), *rest]
+    smallest = sorted(first.values(), key=lambda network: registry.get("models", network.model).baseline)
+    return [*smallest, *ends_first(trained), *rest]
 
 
 def largest_first(networks: Iterable[tuple[Network, float]]) -> list[Network]:
