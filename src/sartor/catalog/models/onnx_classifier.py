@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sartor.catalog.contracts import Array
 
-_MOST_TRIED = 96  # pictures: each is asked for every range of pixels
+_MOST_TRIED = 48  # pictures: each is asked for every range of pixels
 _USUAL = (224, 224)  # pixels, where a file takes any size
 
 
