@@ -129,11 +129,14 @@ def settle(given: GivenGraph, samples: Tensor, truths: Tensor, judge: Judge) -> 
         judge: outputs and truths to a number, higher is better.
     """
 
-    def tried(name: str, order: Sequence[int]) -> float:
+    def ask(name: str, order: Sequence[int]) -> None:
         scale, shift = RANGES[name]
         given.scale.copy_(torch.tensor(scale))
         given.shift.copy_(torch.tensor(shift))
         given.order.copy_(torch.tensor(order))
+
+    def tried(name: str, order: Sequence[int]) -> float:
+        ask(name, order)
         return judge(given(samples), truths)
 
     straight = (0, 1, 2)
@@ -142,7 +145,8 @@ def settle(given: GivenGraph, samples: Tensor, truths: Tensor, judge: Judge) -> 
     turned = tried(best, _BLUE_FIRST)
     if turned > values[best]:
         return turned
-    return tried(best, straight)
+    ask(best, straight)
+    return values[best]
 
 
 # ---------------------------------------------------------------------------------------------------- exporting
