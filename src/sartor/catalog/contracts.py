@@ -234,10 +234,17 @@ class ModelFamily(Protocol):
     and ``loss`` take: logits (n, outputs) for labels.
     ``fitting`` is ``gradient``, or ``closed-form`` for families that have a ``fit`` method instead of being trained.
 
-    A family may define three methods more. ``loss(outputs, targets, label_smoothing)`` replaces the task's in training;
+    One that takes a checkpoint folder or a model file (``model`` in the requirement) defines
+    ``checkpoint_variant(path, sizes) -> Variant``, or ``labelled_variant(path, sizes, labels)`` where what it takes may
+    know the labels already; with an attribute ``answers = True`` nothing else is searched then. They raise ``Refused``
+    for what is unsafe or nothing at all, ``Unsupported`` for what another family may take.
+
+    A family may define further methods. ``loss(outputs, targets, label_smoothing)`` replaces the task's in training;
     ``furnish(module, learnt)`` gives a new module, before it is trained, what preparing has learnt (features of items);
     ``to_onnx(shipped, example)`` returns the ModelProto of a wrapped module where torch's exporter is not the best way
-    (input ``input``, output ``output``, batch fixed by ``example`` (batch, …)); its answers are compared with torch's.
+    (input ``input``, output ``output``, batch fixed by ``example`` (batch, …)); its answers are compared with torch's;
+    ``denormalise(module, statistics)`` tells a new module by what the task normalises, where it wants inputs as they
+    were; ``cost(network) -> NetworkCost`` counts what torch does not see.
     And three attributes: ``most_epochs``, beyond which training gains nothing (a fine-tuning needs few), ``autocast``,
     False for what must be trained in fp32, and ``domains``, the ONNX operator domains its graphs use beyond the
     standard one (``ai.onnx.ml``): runtimes that lack one are not tried.

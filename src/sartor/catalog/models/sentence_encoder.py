@@ -16,8 +16,6 @@ from sartor.types import DataCard, Network, Provenance
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the penalty, per sample; on standardised features
-_LEFT_OUT = 5  # every fifth text chooses among them
 _AT_ONCE = 32  # texts
 
 
@@ -64,19 +62,13 @@ class SentenceEncoder:
         """Encode every text once, then fit the head at the penalty that does best on texts left out."""
         import torch
 
+        from sartor.catalog.models.parts.frozen_features import fit_head
+
         encoder = module.get_submodule("0").eval()
         head_weight, head_bias = module.get_parameter("1.weight"), module.get_parameter("1.bias")
         parts = list(batches())
         ids, truths = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]).long()
-        vectors = _encoded(encoder, ids)
-        left = torch.arange(len(ids)) % _LEFT_OUT == 0
-        hits = []
-        for strength in _STRENGTHS:
-            weight, bias = _regression(vectors[~left], truths[~left], len(head_bias), strength)
-            hits.append(int(((vectors[left] @ weight + bias).argmax(1) == truths[left]).sum()))
-        weight, bias = _regression(vectors, truths, len(head_bias), _STRENGTHS[hits.index(max(hits))])
-        head_weight.copy_(weight.T)
-        head_bias.copy_(bias)
+        fit_head(head_weight, head_bias, _encoded(encoder, ids), truths)
 
 
 def _encoded(encoder: nn.Module, ids: Tensor) -> Tensor:
@@ -91,26 +83,3 @@ def _encoded(encoder: nn.Module, ids: Tensor) -> Tensor:
         found.append(encoder(ids[chosen, : max(1, int(lengths[chosen].max()))]))
     vectors = torch.cat(found)
     return vectors[order.argsort()]
-
-
-def _regression(vectors: Tensor, truths: Tensor, classes: int, strength: float) -> tuple[Tensor, Tensor]:
-    """Weights (width, classes) and bias (classes,) of a penalised logistic regression on standardised vectors."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    mean, scale = vectors.mean(0), vectors.std(0).clamp_min(1e-6)
-    standard = (vectors - mean) / scale
-    weight = torch.zeros(vectors.shape[1], classes, requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value: Tensor = cross_entropy(standard @ weight + bias, truths) + strength * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
-    folded = weight.detach() / scale[:, None]
-    return folded, bias.detach() - mean @ folded

@@ -60,8 +60,10 @@ class Transformers:
         """The variant that fine-tunes a local checkpoint; its input size comes from the checkpoint where it has one.
 
         Raises:
+            Unsupported: ``OTHER_CHECKPOINT``: it is a file.
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
+        checkpoints.require_folder("transformers", folder)
         checkpoints.require("the model family transformers")
         side = checkpoints.read_config(folder).get("image_size")
         size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)

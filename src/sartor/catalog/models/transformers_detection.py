@@ -56,8 +56,10 @@ class TransformersDetection:
         """The variant that fine-tunes a local checkpoint, at the most natural input size.
 
         Raises:
+            Unsupported: ``OTHER_CHECKPOINT``: it is a file.
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
+        checkpoints.require_folder("transformers-detection", folder)
         checkpoints.require(_FEATURE)
         checkpoints.settings_of(checkpoints.read_config(folder))
         return checkpoints.variant(folder, sizes[0])

@@ -53,8 +53,7 @@ class TransformersFaces:
             Unsupported: ``OTHER_CHECKPOINT``: it is a file.
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
-        if folder.is_file():
-            raise Unsupported("OTHER_CHECKPOINT", f"transformers-faces takes a folder; {folder} is a file")
+        checkpoints.require_folder("transformers-faces", folder)
         checkpoints.require(_FEATURE)
         side = checkpoints.read_config(folder).get("image_size")
         size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)

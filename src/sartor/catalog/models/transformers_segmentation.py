@@ -65,8 +65,10 @@ class TransformersSegmentation:
         """The variant that fine-tunes a local checkpoint, at the most natural input size.
 
         Raises:
+            Unsupported: ``OTHER_CHECKPOINT``: it is a file.
             Refused: the folder holds code, unknown keys, or no safetensors.
         """
+        checkpoints.require_folder("transformers-segmentation", folder)
         checkpoints.require("the model family transformers-segmentation")
         return checkpoints.variant(folder, sizes[0])
 

@@ -383,6 +383,8 @@ class _Course:
 
     def _measure_reference(self, record: Record) -> Step[None]:
         """The same network in torch, eager, fp32: what one would have run without the search."""
+        if hasattr(registry.get("models", record.candidate.network.model), "cost"):
+            return  # a graph that torch does not see: it would only hand it on to another runtime
         reference = Candidate(record.candidate.network, UNCOMPRESSED, "torch", "fp32", record.candidate.threads)
         weights = self.shop.weights_of(record)
         file = yield from self.shop.exported(reference.network, weights, "torch")

@@ -134,9 +134,12 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
     task = registry.get("tasks", requirement.task)
     sizes, usual = task.input_sizes(card), task.encoding(card) if hasattr(task, "encoding") else ""
     outputs = max(1, len(card.labels))
+    given = list(_given(requirement, card, sizes, usual))
+    # a model that answers the task already is not searched for: it is made to meet the limits
+    answering = not requirement.search.models and any(refusal is None and _answers(one) for one, _, refusal in given)
     for name in requirement.search.models or registry.names("models"):
         family: ModelFamily = registry.get("models", name)
-        if requirement.task not in family.tasks:
+        if requirement.task not in family.tasks or (answering and not family.baseline):
             continue
         try:
             for variant in family.variants(card, sizes, requirement.budget.effort):
@@ -145,7 +148,7 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
                 network = Network(name, variant.name, options, size, outputs, variant.encoding or usual)
                 yield family, network, None
         except Unsupported as refusal:
-            if requirement.model and hasattr(family, "checkpoint_variant"):
+            if requirement.model and _takes_models(family):
                 continue  # the checkpoint is what it has to offer
             network = Network(name, "", {}, tuple(sizes[0]), outputs)
             yield family, network, Refusal(refusal.code, refusal.detail)
@@ -154,18 +157,38 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
                 raise
             network = Network(name, "", {}, tuple(sizes[0]), outputs)
             yield family, network, Refusal("MISSING_EXTRA", str(missing))
-    if requirement.model:
-        folder = checkpoint_folder(requirement.model)
-        if folder.suffix == ".onnx" and folder.is_file():
-            check_model(folder)  # before any runtime sees it
-        for name, adapter in _adapters(requirement).items():
-            try:
-                variant = adapter.checkpoint_variant(folder, sizes)
-            except Unsupported as refusal:  # a file where it takes folders, or the other way round
-                yield adapter, Network(name, "", {}, tuple(sizes[0]), outputs), Refusal(refusal.code, refusal.detail)
-                continue
-            size, options = tuple(variant.input_size), dict(variant.options)
-            yield adapter, Network(name, variant.name, options, size, outputs, variant.encoding or usual), None
+    yield from (one for one in given if not answering or _answers(one[0]))
+
+
+def _given(
+    requirement: Requirement, card: DataCard, sizes: Sequence[tuple[int, ...]], usual: str
+) -> Iterator[tuple[ModelFamily, Network, Refusal | None]]:
+    """What the families make of the checkpoint or the file that ``model`` names."""
+    if not requirement.model:
+        return
+    place = checkpoint_folder(requirement.model)
+    if place.suffix == ".onnx" and place.is_file():
+        check_model(place)  # before any runtime sees it
+    outputs = max(1, len(card.labels))
+    for name, adapter in _adapters(requirement).items():
+        try:
+            if hasattr(adapter, "labelled_variant"):
+                variant = adapter.labelled_variant(place, sizes, card.labels)
+            else:
+                variant = adapter.checkpoint_variant(place, sizes)
+        except Unsupported as refusal:  # a file where it takes folders, or the other way round; other labels
+            yield adapter, Network(name, "", {}, tuple(sizes[0]), outputs), Refusal(refusal.code, refusal.detail)
+            continue
+        size, options = tuple(variant.input_size), dict(variant.options)
+        yield adapter, Network(name, variant.name, options, size, outputs, variant.encoding or usual), None
+
+
+def _takes_models(family: Any) -> bool:
+    return hasattr(family, "checkpoint_variant") or hasattr(family, "labelled_variant")
+
+
+def _answers(family: Any) -> bool:
+    return bool(getattr(family, "answers", False))
 
 
 def _adapters(requirement: Requirement) -> dict[str, Any]:
@@ -176,9 +199,7 @@ def _adapters(requirement: Requirement) -> dict[str, Any]:
     """
     families = {name: registry.get("models", name) for name in requirement.search.models or registry.names("models")}
     found = {
-        name: family
-        for name, family in families.items()
-        if requirement.task in family.tasks and hasattr(family, "checkpoint_variant")
+        name: family for name, family in families.items() if requirement.task in family.tasks and _takes_models(family)
     }
     if not found:
         raise RequirementError(

@@ -8,15 +8,10 @@ unfolds GELU and layer normalisation into many nodes that each runtime must find
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +24,7 @@ from sartor.prepared import open_data
 from sartor.progress import Tell, silent
 from sartor.stages.compress.onnx_file import write_onnx
 from sartor.storage import write_bytes
+from sartor.torch_onnx import torch_to_onnx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +34,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-OPSET = 20  # the first with Gelu as one operator; read by onnxruntime >= 1.17 and openvino >= 2024
 COMPARED_SAMPLES = 8
 TOLERANCE = 1e-4  # of a probability; exporters agree to about 1e-6, a wrong graph is off by far more
 CHOICE_TOLERANCE = 1e-2  # where the task compares outputs that end in choices
@@ -151,39 +146,7 @@ def in_batches(samples: Array, batch: int) -> list[Array]:
 def _write_onnx(shipped: torch.nn.Module, example: Array, name: str, target: Path) -> None:
     import torch
 
-    _read_operators_once()
-    with _quiet():
-        try:
-            program = torch.onnx.export(
-                shipped,
-                (torch.from_numpy(example),),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=["input"],
-                output_names=["output"],
-                external_data=False,
-                verbose=False,
-            )
-        except (torch.onnx.OnnxExporterError, RuntimeError, TypeError, NotImplementedError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise Unsupported("EXPORT_FAILED", f"torch cannot express {name} as ONNX: {reason}") from error
-    if program is None:
-        raise Unsupported("EXPORT_FAILED", f"torch gave no ONNX program for {name}")
-    write_onnx(program.model_proto, target)
-
-
-def _read_operators_once() -> None:
-    """Keep torch's list of ONNX operators, which it would parse anew for each export (0.6 s of 1.5 s, torch 2.13).
-
-    The list is the same every time. It is not public: where torch keeps it elsewhere, exports are only slower.
-    """
-    try:
-        functions: Any = import_module("torch.onnx._internal.exporter._registration").onnxscript_apis
-        read = functions.get_torchlib_ops
-    except (ImportError, AttributeError):
-        return
-    if not hasattr(read, "cache_info"):
-        functions.get_torchlib_ops = cache(read)
+    write_onnx(torch_to_onnx(shipped, [torch.from_numpy(example)], name, input_names=["input"]), target)
 
 
 def _compare(
@@ -225,19 +188,3 @@ def _write_safetensors(
     state = {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
     meaning = {"task": job.task, "network": to_plain(job.network), "statistics": to_plain(statistics)}
     save_file(state, target, metadata={"sartor": canonical_json(json.loads(canonical_json(meaning)))})
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes about packages it does not need here off the screen."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

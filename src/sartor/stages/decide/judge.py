@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sartor.metrics import Metric
 from sartor.types import Limit, Measurement, Outcome, Record, Verdict
@@ -46,7 +47,7 @@ def judge(record: Record, limit: Limit, metrics: Mapping[str, Metric]) -> Verdic
     ``met`` needs the whole interval on the allowed side, ``missed`` the whole interval on the other. What a noisy
     machine may hide is in the interval of its measurement: it rarely misses a limit, but a far one it does.
     """
-    measurement = known(record, limit.metric)
+    measurement = known(record, limit.metric) or _nothing_lost(record, metrics[limit.metric])
     title = metrics[limit.metric].title
     if measurement is None:
         return Verdict(limit, "inconclusive", False, None, f"{title} is not known yet")
@@ -70,6 +71,14 @@ def judge(record: Record, limit: Limit, metrics: Mapping[str, Metric]) -> Verdic
     elif rank == _UNTRAINED:
         words += " (measured before training)"
     return Verdict(limit, outcome, rank == _FINAL, measurement, words)
+
+
+def _nothing_lost(record: Record, metric: Metric) -> Measurement | None:
+    """What is not compressed has lost nothing against itself, once it was judged at all."""
+    if record.parent or not metric.name.endswith("_drop"):
+        return None
+    own = known(record, metric.name.removesuffix("_drop"))
+    return replace(own, metric=metric, value=0.0, low=0.0, high=0.0) if own is not None else None
 
 
 def _outcome(limit: Limit, measurement: Measurement) -> Outcome:

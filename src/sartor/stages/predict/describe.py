@@ -43,9 +43,15 @@ def describe(job: DescribeJob, workspace: Workspace, tell: Tell = silent) -> Des
 def cost_of(network: Network, task: str) -> NetworkCost:
     """Cost of one network from a forward pass on the meta device, or on the CPU where a family needs values.
 
+    A family that runs what torch does not see counts itself, by a method ``cost``.
+
     Raises:
         Unsupported: ``NO_COST``: it cannot be built, or not run on its input size.
     """
+    own = getattr(registry.get("models", network.model), "cost", None)
+    if own is not None:
+        counted: NetworkCost = own(network)
+        return counted
     try:
         import torch
     except ModuleNotFoundError as error:

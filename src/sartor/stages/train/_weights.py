@@ -19,12 +19,15 @@ from sartor.types import Artifact, Network
 
 
 def built(network: Network, data: PreparedData) -> nn.Module:
-    """The module with random weights (the caller has seeded torch), and with what its family furnishes it with."""
+    """The module with random weights (the caller has seeded torch), with what its family wants to know of the data."""
     family = registry.get("models", network.model)
     module: nn.Module = family.build(network)
     furnish = getattr(family, "furnish", None)
     if furnish is not None:
         furnish(module, data.recalled(network.input_size, network.encoding))
+    denormalise = getattr(family, "denormalise", None)
+    if denormalise is not None:
+        denormalise(module, data.statistics(network.input_size, network.encoding))
     return module
 
 

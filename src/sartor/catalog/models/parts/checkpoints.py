@@ -35,6 +35,12 @@ def require(feature: str) -> None:
         raise MissingExtra(feature, "hub", "transformers")
 
 
+def require_folder(family: str, place: Path) -> None:
+    """Raise ``Unsupported`` where a family that takes folders is given a file."""
+    if place.is_file():
+        raise Unsupported("OTHER_CHECKPOINT", f"{family} takes a folder; {place} is a file")
+
+
 def variant(folder: Path, input_size: Sequence[int], encoding: str = "") -> Variant:
     """The variant of a local checkpoint; its weights may not change until the run is over.
 
