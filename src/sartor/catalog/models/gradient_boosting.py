@@ -1,4 +1,4 @@
-"""Gradient-boosted decision trees, grown by LightGBM and shipped as one TreeEnsemble node."""
+"""Gradient-boosted decision trees, grown by LightGBM, one booster or averages, and shipped as one TreeEnsemble node."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ _MOST_TREES = 6000  # of all classes together
 @register("models", "gradient-boosting")
 class GradientBoosting:
     """Trees grown leaf by leaf on the gradient of the loss, rows and columns sampled; their number by early stopping.
+
+    Larger sizes are averages of several boosters, of skewed numbers half of them on logarithms.
 
     Source: Ke et al. 2017, "LightGBM: A highly efficient gradient boosting decision tree", NeurIPS.
     """

@@ -30,7 +30,7 @@ class Logarithm:
 
     def of(self, truths: Array) -> Array:
         """Truths (n,) to logarithms (n,)."""
-        logarithms: Array = np.log(self.sign * truths - self.origin)
+        logarithms: Array = np.log(self.sign * truths.astype(np.float64) - self.origin)
         return logarithms
 
 
@@ -92,7 +92,7 @@ def grow(rows: Array, truths: Array, module: Trees, boosters: int, threads: int,
     numbers = module.outputs == 1
     room = len(module.root) // answers_of(module.outputs) // boosters
     plain = _held_out(rows, truths, settings, room)
-    logarithm = symmetric_logarithm(truths) if numbers and boosters > 1 else None
+    logarithm = symmetric_logarithm(truths.astype(np.float64)) if numbers and boosters > 1 else None
     if logarithm is None:
         made = _boosters(rows, truths, settings, plain.rounds, boosters)
         return Grown(tuple(Share(model, 1 / boosters) for model in made))
