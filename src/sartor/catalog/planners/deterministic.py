@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from sartor import registry
 from sartor.catalog.contracts import Action, Plan, Situation
 from sartor.catalog.planners._schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder, probing_order
 from sartor.catalog.planners._trainer import START_S, Trainer
