@@ -159,6 +159,15 @@ def test_quoted_devices_on_a_made_up_latency(tmp_path):
     assert "git clone" in done.stderr
 
 
+def test_boosters_on_a_made_up_table(tmp_path):
+    pytest.importorskip("lightgbm")
+    done = start("averaged_boosters.py", "--smoke", "--csv", str(tmp_path / "tables.csv"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = csv.DictReader((tmp_path / "tables.csv").read_text().splitlines())
+    assert (row["table"], row["score"]) == ("factors", "RMSE")
+    assert float(row["two"]) < float(row["one"])  # noise by a factor is what logarithms are for
+
+
 def contest(name, monkeypatch):
     for folder in (BENCHMARKS, BENCHMARKS / "tasks"):
         monkeypatch.syspath_prepend(str(folder))

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from sartor import registry  # noqa: E402
-from sartor.catalog.models.parts.trees import Trees, take_lightgbm, tree_ensemble  # noqa: E402
+from sartor.catalog.models.parts.trees import Share, Trees, take_lightgbm, tree_ensemble  # noqa: E402
 from sartor.testing import models  # noqa: E402
 from sartor.types import DataCard, Network, SplitCard  # noqa: E402
 
@@ -98,7 +98,7 @@ def test_trees_answer_alike_in_lightgbm_torch_and_onnx(classes):
     settings = {**objective, "num_leaves": 12, "max_depth": 6, "verbosity": -1, "seed": 0, "num_threads": 1}
     booster = lightgbm.train(settings, lightgbm.Dataset(rows, truths), 15)
     trees = Trees(COLUMNS, max(1, classes), 20 * (classes if classes > 2 else 1), 12, 6)
-    take_lightgbm(trees, booster.dump_model(), np.zeros(COLUMNS))
+    take_lightgbm(trees, [Share(booster.dump_model())], np.zeros(COLUMNS))
     wanted = booster.predict(rows, raw_score=True).reshape(ROWS, -1)
     with torch.no_grad():
         found = trees(torch.from_numpy(rows)[:, :, None]).numpy()
@@ -123,7 +123,7 @@ def test_missing_values_go_the_way_of_the_median_where_none_was_missing_in_train
         {"num_leaves": 2, "verbosity": -1, "num_threads": 1}, lightgbm.Dataset(values, values[:, 0] > 130), 1
     )
     trees = Trees(1, 1, 1, 2, 2)
-    take_lightgbm(trees, booster.dump_model(), np.array([150.0]))
+    take_lightgbm(trees, [Share(booster.dump_model())], np.array([150.0]))
     with torch.no_grad():
         missing, low, high = trees(torch.tensor([[[np.nan]], [[110.0]], [[150.0]]]))[:, 0].tolist()
     assert missing == high != low
@@ -134,7 +134,7 @@ def test_an_ensemble_of_nothing_answers_zero():
     import onnxruntime
 
     trees = Trees(2, 3, 6, 4, 3)
-    take_lightgbm(trees, {"tree_info": []}, np.zeros(2))
+    take_lightgbm(trees, [], np.zeros(2))
     with torch.no_grad():
         assert not trees(torch.randn(5, 2, 1)).any()
     ends = [onnx.helper.make_tensor_value_info(name, 1, [1, width]) for name, width in (("input", 2), ("sums", 3))]

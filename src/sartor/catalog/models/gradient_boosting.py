@@ -1,7 +1,8 @@
-"""Gradient-boosted decision trees, grown by LightGBM and shipped as one TreeEnsemble node."""
+"""Gradient-boosted decision trees, grown by LightGBM, one booster or averages, and shipped as one TreeEnsemble node."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -19,22 +20,25 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 _SIZES = (
-    # name, rounds, leaves, depth, learning rate, least effort
-    ("xs", 60, 8, 6, 0.2, "balanced"),
-    ("s", 150, 16, 8, 0.1, "quick"),
-    ("m", 400, 32, 10, 0.06, "quick"),
-    ("l", 1000, 48, 12, 0.04, "balanced"),
-    ("xl", 2500, 64, 14, 0.02, "thorough"),
+    # name, boosters, rounds of each, leaves, depth, learning rate, least effort
+    ("xs", 1, 60, 8, 6, 0.2, "balanced"),
+    ("s", 1, 150, 16, 8, 0.1, "quick"),
+    ("m", 1, 400, 32, 10, 0.06, "quick"),
+    ("m-of-2", 2, 400, 32, 10, 0.08, "quick"),
+    ("l", 1, 1000, 48, 12, 0.04, "balanced"),
+    ("l-of-2", 2, 1000, 48, 12, 0.04, "balanced"),
+    ("xl", 1, 2500, 64, 14, 0.02, "thorough"),
+    ("l-of-4", 4, 1000, 48, 12, 0.04, "thorough"),
 )
 _EFFORTS = ("quick", "balanced", "thorough")
 _MOST_TREES = 6000  # of all classes together
-_PATIENCE = 0.1  # of the rounds without a gain on the hold-out, and growing ends
-_FEW_ROWS = 5000  # up to here the number of rounds comes from five folds instead of one hold-out
 
 
 @register("models", "gradient-boosting")
 class GradientBoosting:
     """Trees grown leaf by leaf on the gradient of the loss, rows and columns sampled; their number by early stopping.
+
+    Larger sizes are averages of several boosters, of skewed numbers half of them on logarithms.
 
     Source: Ke et al. 2017, "LightGBM: A highly efficient gradient boosting decision tree", NeurIPS.
     """
@@ -52,10 +56,11 @@ class GradientBoosting:
             raise MissingExtra("gradient-boosting", "tabular", "lightgbm")
         classes = len(card.labels) if len(card.labels) > 2 else 1
         rows = card.splits["train"].samples
-        for name, rounds, leaves, depth, rate, least in _SIZES:
+        for name, boosters, rounds, leaves, depth, rate, least in _SIZES:
             if _EFFORTS.index(least) <= _EFFORTS.index(effort):
-                fewer = max(10, min(rounds, _MOST_TREES // classes))
+                fewer = max(10, min(rounds, _MOST_TREES // classes // boosters))
                 options = {
+                    "boosters": boosters,
                     "rounds": fewer,
                     "leaves": max(4, min(leaves, rows // 10)),
                     "depth": depth,
@@ -68,8 +73,10 @@ class GradientBoosting:
         from sartor.catalog.models.parts.trees import Trees, answers_of
 
         options = network.options
-        trees = options["rounds"] * answers_of(network.outputs)
-        module = Trees(network.input_size[0], network.outputs, trees, options["leaves"], options["depth"])
+        trees = options["boosters"] * options["rounds"] * answers_of(network.outputs)
+        logs = network.outputs == 1 and options["boosters"] > 1
+        module = Trees(network.input_size[0], network.outputs, trees, options["leaves"], options["depth"], logs=logs)
+        module.boosters = options["boosters"]
         module.learning_rate = options["rate"]
         return module
 
@@ -80,34 +87,45 @@ class GradientBoosting:
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Find the number of rounds on rows held out, then grow on all rows."""
         import numpy as np
+        import torch
 
+        from sartor.catalog.models.parts.boosting import grow
         from sartor.catalog.models.parts.trees import take_lightgbm
 
+        trees: Any = module
         pairs = [(inputs[..., -1].clone().numpy(), targets.numpy()) for inputs, targets in batches()]  # not the steps
         rows, truths = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
-        booster = _grown(rows, truths, module)
+        grown = grow(rows, truths, trees, trees.boosters, os.cpu_count() or 1, torch.initial_seed() % 2**31)
         known = np.isfinite(rows).any(axis=0)
         middle = np.zeros(rows.shape[1])
         middle[known] = np.nanmedian(np.where(np.isfinite(rows), rows, np.nan)[:, known], axis=0)
-        take_lightgbm(module, booster.dump_model(), middle)  # type: ignore[arg-type]
+        take_lightgbm(trees, grown.shares, middle)
+        trees.factor.fill_(grown.factor)
+        trees.constant.fill_(grown.constant)
 
     def to_onnx(self, shipped: nn.Module, example: Array) -> Any:
         """The trees as one node, behind it what makes probabilities, or numbers in the unit of the truths."""
         import onnx
         from onnx import TensorProto, helper
 
-        from sartor.catalog.models.parts.trees import tree_ensemble
+        from sartor.catalog.models.parts.trees import sums_of, tree_ensemble
 
         trees: Any = shipped.get_submodule("module")
-        nodes, constants = [tree_ensemble(trees)], []
+        nodes, constants, sums = [tree_ensemble(trees)], [], "sums"
+        factors = {"scale": shipped.scale, "mean": shipped.mean} if trees.outputs == 1 else {}
+        if trees.outputs == 1 and sums_of(trees) == 2:
+            factors |= {"factor": float(trees.factor), "mean": shipped.mean + float(trees.constant) * shipped.scale}
+            nodes.append(helper.make_node("Split", ["sums"], ["plain", "logarithms"], axis=1, num_outputs=2))
+            nodes.append(helper.make_node("Exp", ["logarithms"], ["exponentials"]))
+            nodes.append(helper.make_node("Mul", ["exponentials", "factor"], ["beyond"]))
+            nodes.append(helper.make_node("Add", ["plain", "beyond"], ["both"]))
+            sums = "both"
         if trees.outputs > 1:
             nodes.append(helper.make_node("Softmax", ["sums"], ["output"], axis=1))
         else:
-            constants = [
-                helper.make_tensor(name, TensorProto.FLOAT, [1], [getattr(shipped, name)]) for name in ("scale", "mean")
-            ]
-            nodes.append(helper.make_node("Mul", ["sums", "scale"], ["scaled"]))
+            nodes.append(helper.make_node("Mul", [sums, "scale"], ["scaled"]))
             nodes.append(helper.make_node("Add", ["scaled", "mean"], ["output"]))
+        constants = [helper.make_tensor(name, TensorProto.FLOAT, [1], [value]) for name, value in factors.items()]
         graph = helper.make_graph(
             nodes,
             "trees",
@@ -117,61 +135,3 @@ class GradientBoosting:
         )
         versions = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 5)]
         return helper.make_model(graph, opset_imports=versions, ir_version=onnx.IR_VERSION_2023_5_5)
-
-
-def _grown(rows: Array, truths: Array, module: Any) -> Any:
-    """A LightGBM booster with as many rounds as pay on rows held out, at most those there is room for."""
-    import lightgbm
-    import torch
-
-    room = len(module.root) // module.answers
-    settings = _settings(len(truths), module)
-    few = len(truths) <= _FEW_ROWS
-    data = lightgbm.Dataset(rows, truths, params=settings, free_raw_data=False)
-    stop = lightgbm.early_stopping(max(20, round(_PATIENCE * room)), verbose=False)
-    if few:
-        folds = _folds(truths, module.outputs > 1, torch.initial_seed() % 2**31)
-        found = lightgbm.cv(settings, data, room, folds=folds, callbacks=[stop])
-        rounds = len(next(iter(found.values())))
-    else:
-        held = _folds(truths, False, torch.initial_seed() % 2**31)[0]
-        inner = data.subset(held[0].tolist(), params=settings)
-        outer = data.subset(held[1].tolist(), params=settings)
-        rounds = lightgbm.train(settings, inner, room, valid_sets=[outer], callbacks=[stop]).best_iteration or room
-    return lightgbm.train(settings, data, max(1, rounds))
-
-
-def _settings(rows: int, module: Any) -> dict[str, Any]:
-    import torch
-
-    objective = "regression" if module.outputs == 1 else "binary" if module.outputs == 2 else "multiclass"
-    classes = {"num_class": module.outputs} if module.outputs > 2 else {}
-    return {
-        "objective": objective,
-        **classes,
-        "num_leaves": (module.left.shape[1] + 1) // 2,
-        "max_depth": module.depth,
-        "learning_rate": module.learning_rate,
-        "min_data_in_leaf": max(3, min(20, rows // 50)),
-        "feature_fraction": 0.8 if module.inputs > 4 else 1.0,
-        "bagging_fraction": 0.8,
-        "bagging_freq": 1,
-        "lambda_l2": 1.0,
-        "num_threads": torch.get_num_threads(),
-        "seed": torch.initial_seed() % 2**31,
-        "deterministic": True,
-        "force_col_wise": True,
-        "verbosity": -1,
-    }
-
-
-def _folds(truths: Array, stratified: bool, seed: int) -> list[tuple[Array, Array]]:
-    """Five ways to hold a fifth out, as (kept, held out) row numbers; every class spread over all folds."""
-    import numpy as np
-
-    order = np.random.default_rng(seed).permutation(len(truths))
-    if stratified:
-        order = order[np.argsort(truths[order], kind="stable")]
-    fold = np.empty(len(truths), np.int64)
-    fold[order] = np.arange(len(truths)) % 5
-    return [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(5)]

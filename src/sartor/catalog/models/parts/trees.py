@@ -16,16 +16,18 @@ SUM, NO_TRANSFORM, BRANCH_LEQ = 1, 0, 0  # numbers of ai.onnx.ml's TreeEnsemble
 
 
 class Trees(nn.Module):
-    """Sums of leaves, (n, columns, …, value last) to (n, outputs); tree t adds to output t modulo the answers.
+    """Sums of leaves, (n, columns, …, value last) to (n, outputs); every tree adds to one sum, its target.
 
     A tree has ``leaves - 1`` splits, numbered from 0, then its leaves; a leaf leads to itself, so that after ``depth``
     steps every row is at one. Trees that were not grown stand at their first leaf, which holds 0. For two classes
-    there is one answer, the log odds of the second.
+    there is one sum, the log odds of the second. For a number there may be two: then the answer is the first
+    + ``factor`` · exp(the second) + ``constant``.
 
     Args:
         inputs: columns of a row.
         outputs: classes; 1 for a number.
         trees, leaves, depth: of the largest ensemble it can hold.
+        logs: whether a number has a second sum.
     """
 
     feature: Tensor  # (trees, 2 leaves - 1): which column a split asks
@@ -35,11 +37,14 @@ class Trees(nn.Module):
     right: Tensor
     leaf: Tensor  # what a leaf adds
     root: Tensor  # (trees,)
+    target: Tensor  # (trees,) which sum a tree adds to
+    factor: Tensor  # (1,) of the exponential of the second sum of a number; 0 where there is none
+    constant: Tensor  # (1,)
 
-    def __init__(self, inputs: int, outputs: int, trees: int, leaves: int, depth: int) -> None:
+    def __init__(self, inputs: int, outputs: int, trees: int, leaves: int, depth: int, *, logs: bool = False) -> None:
         super().__init__()
-        self.inputs, self.answers, self.depth = inputs, answers_of(outputs), depth
-        self.learning_rate = 0.1  # of growing; what grows the trees sets it
+        self.inputs, self.answers, self.depth = inputs, answers_of(outputs) + logs, depth
+        self.learning_rate, self.boosters = 0.1, 1  # of growing; what builds the module sets them
         self.outputs = outputs
         splits, nodes = leaves - 1, 2 * leaves - 1
         place = torch.arange(nodes)
@@ -52,6 +57,9 @@ class Trees(nn.Module):
             self.register_buffer(name, child.expand(trees, nodes).clone())
         self.register_buffer("leaf", torch.where(inner, 0.0, torch.randn(trees, nodes) / trees))
         self.register_buffer("root", torch.zeros(trees, dtype=torch.int32))
+        self.register_buffer("target", (torch.arange(trees) % self.answers).to(torch.int32))
+        self.register_buffer("factor", torch.full((1,), float(logs)))
+        self.register_buffer("constant", torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
@@ -67,8 +75,12 @@ class Trees(nn.Module):
             )
             node = torch.where(goes_left, torch.gather(self.left, 1, node), torch.gather(self.right, 1, node)).long()
         leaves = torch.gather(self.leaf, 1, node)  # (trees, n)
-        sums = leaves.view(-1, self.answers, len(rows)).sum(0).T  # (n, answers)
-        return torch.cat([torch.zeros_like(sums), sums], 1) if self.outputs == 2 else sums
+        sums = torch.zeros(self.answers, len(rows)).index_add(0, self.target.long(), leaves).T  # (n, answers)
+        if self.outputs == 2:
+            return torch.cat([torch.zeros_like(sums), sums], 1)
+        if self.outputs == 1 and self.answers == 2:
+            return sums[:, :1] + self.factor * torch.exp(sums[:, 1:]) + self.constant
+        return sums
 
 
 def answers_of(outputs: int) -> int:
@@ -76,26 +88,45 @@ def answers_of(outputs: int) -> int:
     return 1 if outputs == 2 else outputs
 
 
-def take_lightgbm(trees: Trees, model: Mapping[str, Any], middle: Array) -> None:
-    """Set the buffers from ``Booster.dump_model()``.
+@dataclass(frozen=True)
+class Share:
+    """What a booster adds: ``Booster.dump_model()``, the factor of its leaves, and the sum it adds to.
+
+    Its columns are numbers, not LightGBM's own categories. With several classes it adds to the sum of each.
+    """
+
+    model: Mapping[str, Any]
+    weight: float = 1.0
+    target: int = 0
+
+
+def take_lightgbm(trees: Trees, shares: Sequence[Share], middle: Array) -> None:
+    """Set the buffers of the trees, one booster's behind another's.
 
     Args:
         trees: with room for the ensemble.
-        model: what LightGBM dumps; its columns are numbers, not LightGBM's own categories.
+        shares: the boosters.
         middle: (inputs,) median of every column. A column that was never missing in training has learnt no way for
             missing values, which go the way of its median.
     """
-    for name in ("leaf", "missing_left", "feature", "threshold", "root"):
+    for name in ("leaf", "missing_left", "feature", "threshold", "root", "target"):
         trees.get_buffer(name).zero_()
     arrays = {name: trees.get_buffer(name).numpy() for name in ("leaf", "missing_left", "feature", "threshold")}
-    arrays |= {name: trees.get_buffer(name).numpy() for name in ("left", "right", "root")}
+    arrays |= {name: trees.get_buffer(name).numpy() for name in ("left", "right")}
+    root, target = trees.root.numpy(), trees.target.numpy()
     nodes = arrays["left"].shape[1]
     splits = (nodes - 1) // 2
     arrays["left"][:] = arrays["right"][:] = np.arange(nodes)
-    arrays["root"][:] = splits  # the first leaf
-    for number, info in enumerate(model["tree_info"]):
-        tree = {name: array[number] for name, array in arrays.items() if name != "root"}
-        arrays["root"][number] = _take(tree, info["tree_structure"], splits, middle)
+    root[:] = splits  # the first leaf
+    grown = 0
+    for share in shares:
+        classes = answers_of(trees.outputs)
+        for number, info in enumerate(share.model["tree_info"]):
+            tree = {name: array[grown] for name, array in arrays.items()}
+            root[grown] = _take(tree, info["tree_structure"], splits, middle)
+            tree["leaf"] *= np.float32(share.weight)
+            target[grown] = share.target + number % classes
+            grown += 1
 
 
 def _take(tree: Mapping[str, Array], node: Mapping[str, Any], splits: int, middle: Array) -> int:
@@ -137,6 +168,8 @@ class _Nodes:
 def tree_ensemble(trees: Trees) -> Any:
     """An ONNX node from ``input`` (n, inputs) to ``sums`` (n, answers); for two classes (n, 2), the first one 0.
 
+    Of a number it gives one sum where none of its trees adds to a second.
+
     ai.onnx.ml 5 holds splits and leaves apart, in about 26 bytes a leaf; the older operators need three times that.
     """
     from onnx import helper, numpy_helper
@@ -150,7 +183,7 @@ def tree_ensemble(trees: Trees) -> Any:
         domain="ai.onnx.ml",
         aggregate_function=SUM,
         post_transform=NO_TRANSFORM,
-        n_targets=max(trees.answers, trees.outputs),
+        n_targets=sums_of(trees),
         tree_roots=found.roots,
         nodes_splits=numpy_helper.from_array(np.array(found.splits, np.float32), "splits"),
         nodes_modes=numpy_helper.from_array(modes, "modes"),
@@ -163,14 +196,19 @@ def tree_ensemble(trees: Trees) -> Any:
 _COLUMNS = ("featureids", "missing_value_tracks_true", "truenodeids", "trueleafs", "falsenodeids", "falseleafs")
 
 
+def sums_of(trees: Trees) -> int:
+    """Sums that the node of an ensemble gives."""
+    return max(trees.answers if trees.factor.any() else answers_of(trees.outputs), trees.outputs)
+
+
 def _collect(trees: Trees) -> _Nodes:
     """All trees that do something. A tree of one leaf becomes a split with that leaf on both sides."""
-    arrays = {name: buffer.numpy() for name, buffer in trees.named_buffers()}
+    arrays = {name: buffer.numpy() for name, buffer in trees.named_buffers() if buffer.ndim == 2}
     splits = (arrays["left"].shape[1] - 1) // 2
     found = _Nodes({name: [] for name in _COLUMNS}, [], [], [], [])
-    for number, root in enumerate(arrays["root"].tolist()):
-        tree = {name: array[number].tolist() for name, array in arrays.items() if name != "root"}
-        target = 1 if trees.outputs == 2 else number % trees.answers
+    for number, (root, target) in enumerate(zip(trees.root.tolist(), trees.target.tolist(), strict=True)):
+        tree = {name: array[number].tolist() for name, array in arrays.items()}
+        target = 1 if trees.outputs == 2 else target
         if root >= splits and not tree["leaf"][root]:
             continue
         found.roots.append(len(found.splits))
