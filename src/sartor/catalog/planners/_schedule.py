@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 
 from sartor.types import Network
 
@@ -54,24 +54,6 @@ def on_ladder(epochs: float) -> float:
 def enough_epochs(samples: int) -> float:
     """Epochs beyond which small networks gain little: about two million samples seen, within 30 … 200 epochs."""
     return on_ladder(min(200.0, max(30.0, 2_000_000 / max(1, samples))))
-
-
-def ends_first(networks: Iterable[tuple[Network, float]]) -> list[Network]:
-    """Networks in an order that learns most from the first few: a family's largest, its smallest, and so on.
-
-    Args:
-        networks: each with its size (operations); families take turns.
-    """
-    families: dict[str, list[tuple[float, Network]]] = defaultdict(list)
-    for network, size in networks:
-        families[network.model].append((size, network))
-    queues = []
-    for members in families.values():
-        ordered = [network for _, network in sorted(members, key=lambda pair: (-pair[0], pair[1].id))]
-        half = (len(ordered) + 1) // 2
-        down, up = ordered[:half], ordered[half:][::-1]
-        queues.append([n for n in chain.from_iterable(zip_longest(down, up)) if n is not None])
-    return [network for turn in zip_longest(*queues) for network in turn if network is not None]
 
 
 def largest_first(networks: Iterable[tuple[Network, float]]) -> list[Network]:

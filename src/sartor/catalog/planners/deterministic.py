@@ -7,25 +7,26 @@ from collections.abc import Sequence
 
 from sartor import registry
 from sartor.catalog.contracts import Action, Plan, Situation
-from sartor.catalog.planners._schedule import EFFORTS, Effort, ends_first, largest_first, on_ladder
-from sartor.catalog.planners._trainer import START_S, Trainer
-from sartor.catalog.planners._workshop import UNCOMPRESSED, Step, Workshop, value_of
-from sartor.jobs import DescribeJob, ExplainJob
+from sartor.catalog.planners._confirmation import Confirmation
+from sartor.catalog.planners._forecast import Forecast
+from sartor.catalog.planners._reserve import Reserve
+from sartor.catalog.planners._schedule import EFFORTS, Effort, largest_first, on_ladder
+from sartor.catalog.planners._scout import Scout
+from sartor.catalog.planners._trainer import Trainer
+from sartor.catalog.planners._workshop import Step, Workshop, value_of
+from sartor.jobs import DescribeJob
 from sartor.registry import register
-from sartor.types import Candidate, Network, Record
+from sartor.types import Candidate, Network
 
-CONFIRM_SECONDS = 4.0  # timed window per process, or …
-CONFIRM_SHARE = 0.01  # … this share of a small budget, but …
-CONFIRM_LEAST_S = 0.6  # … never less than this
-CONFIRM_PROCESSES = 3
-CONFIRM_ATTEMPTS = 3
 FEWEST_FIRST_EPOCHS = 0.5  # a shorter first training says little
 FIRST_RUNG_SHARE = 0.25  # of the training time
 COMPUTED_SHARE = 0.3  # of the training time
 GAIN_EXPONENT = 0.2  # error rates fell at least so with epochs, as a power, for every family we tried
-EXPLAINED = 6  # answers of the chosen candidate that are explained
 BASELINE_EPOCHS = 10.0
 BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
+BASELINE_SHARE = 0.25  # of the budget: a further baseline is not begun beyond it
+NEXT_LARGER = 2.0  # times what it took to compute a network, the next larger one of its family is expected to take
+SLACK = 1.5  # times its planned time a short training may take before it ends with fewer epochs
 
 
 @register("planners", "deterministic")
@@ -36,7 +37,16 @@ class Deterministic:
     """
 
     def plan(self, situation: Situation) -> Plan:
-        yield from _Course(situation).run()
+        course = _Course(situation)
+        steps = course.run()
+        try:
+            action = next(steps)
+            while True:
+                outcome = yield action
+                course.forecast.note(action, outcome)
+                action = steps.send(outcome)
+        except StopIteration:
+            return
 
 
 class _Course:
@@ -48,21 +58,24 @@ class _Course:
         self.effort: Effort = EFFORTS[situation.requirement.budget.effort]
         self.samples = situation.card.splits["train"].samples
         self.shop = Workshop(situation)
-        self.trainer = Trainer(situation, self.effort.throughput_seconds)
+        self.forecast = Forecast(situation)
+        self.reserve = Reserve(situation, self.shop, self.forecast, self.effort)
+        self.trainer = Trainer(situation, self.effort, self.forecast, self.reserve)
+        self.scout = Scout(situation, self.shop, self.forecast, self.reserve, self.trainer, self.effort)
         self._first_epochs = 0.0
 
     def run(self) -> Plan:
         yield from self._describe()
-        yield from self._probe()
+        yield from self.scout.run()
         yield from self._train_baselines()
-        fitting = self._fitting()
+        fitting = self.reserve.fitting()
         if fitting:
             left = yield from self._fit_computed(fitting)
             if left:
                 yield from self._train_by_halving(left)
         else:
             yield from self._train_nearest()
-        yield from self._confirm()
+        yield from Confirmation(self.now, self.shop, self.reserve).run()
 
     # --------------------------------------------------------------------------------------- cost before training
 
@@ -71,37 +84,32 @@ class _Course:
         job = DescribeJob(self.requirement.task, tuple(networks.values()))
         yield Action("describe", job, f"{len(networks)} networks", "estimate")
 
-    def _probe(self) -> Step[None]:
-        """Measure untrained networks on the target until the share of the budget is spent."""
-        start = self.now.left_s()
-        allowance = self.requirement.budget.seconds * self.effort.probe_share
-        for network in ends_first((n, self.shop.size(n)) for n in self.shop.networks()):
-            for record in self.shop.of(network):
-                candidate = record.candidate
-                if candidate.id not in self.now.open_candidates():
-                    continue
-                if start - self.now.left_s() > allowance and self._fitting():
-                    return
-                yield from self._probe_candidate(candidate)
-
-    def _probe_candidate(self, candidate: Candidate) -> Step[None]:
-        file = yield from self.shop.file(candidate, "")
-        if file:
-            job = self.shop.measure_job(candidate, file, self.effort.probe_seconds, trained=False)
-            yield Action("measure", job, candidate.id, "probe")
-
     # --------------------------------------------------------------------------------------- training
 
     def _train_baselines(self) -> Step[None]:
-        for network in self.shop.networks():
-            records = [r for r in self.shop.of(network) if r.notes.get("baseline")]
-            measured = [r for r in records if value_of(r, "latency_p50_ms")]
-            if measured and self.now.left_s() > 0:
-                epochs = on_ladder(max(1.0, min(BASELINE_EPOCHS, BASELINE_SAMPLES / self.samples)))
-                weights = yield from self.trainer.train(network, epochs, floor=0.0)
-                if weights:
-                    fastest = min(measured, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id))
-                    yield from self.shop.evaluate(fastest.candidate, weights, "validation")
+        """Baselines that were measured, the fastest first: one in any case, further ones in a share of the budget."""
+        start, allowance = self.now.left_s(), BASELINE_SHARE * self.requirement.budget.seconds
+        measured = [
+            (value_of(r, "latency_p50_ms"), r.candidate.id, r.candidate)
+            for r in self.now.records()
+            if r.notes.get("baseline") and not r.refusals and value_of(r, "latency_p50_ms")
+        ]
+        fastest: dict[str, Candidate] = {}
+        for _, _, candidate in sorted(measured, key=lambda entry: entry[:2]):
+            fastest.setdefault(candidate.network.id, candidate)
+        epochs = on_ladder(max(1.0, min(BASELINE_EPOCHS, BASELINE_SAMPLES / self.samples)))
+        longest = 0.0
+        for candidate in fastest.values():
+            before = self.now.left_s()
+            room = min(allowance - (start - before), self.trainer.training_time())
+            if longest > room or before <= 0:
+                return
+            weights = yield from self.trainer.train(
+                candidate.network, epochs, max(room, self.forecast.training()), floor=0.0
+            )
+            if weights:
+                yield from self.shop.evaluate(candidate, weights, "validation")
+            longest = max(longest, before - self.now.left_s())
 
     def _fit_computed(self, fitting: Sequence[Network]) -> Step[list[Network]]:
         """Fit what is computed in one pass, in a share of the time; what is left is returned.
@@ -116,13 +124,19 @@ class _Course:
         start, allowance = self.now.left_s(), COMPUTED_SHARE * self.trainer.training_time()
         errors: dict[str, float] = {}
         done: set[str] = set()
-        while waiting and start - self.now.left_s() <= allowance and self.trainer.training_time() >= START_S:
+        took: dict[str, float] = {}
+        while waiting and start - self.now.left_s() <= allowance:
             family = next((name for name in waiting if name not in errors), "") or min(waiting, key=errors.__getitem__)
+            expected = NEXT_LARGER * took.get(family, 0.0) + self.forecast.training()
+            if self.trainer.training_time() < expected:
+                break
             network = waiting[family].pop(0)
+            before = self.now.left_s()
             if not waiting[family]:
                 del waiting[family]
             done.add(network.id)
-            weights = yield from self.trainer.train(network, 1.0, floor=0.0)
+            weights = yield from self.trainer.train(network, 1.0, 0.0, floor=0.0)
+            took[family] = before - self.now.left_s()
             error = math.inf
             if weights:
                 yield from self._deploy(network, weights)
@@ -144,18 +158,21 @@ class _Course:
             ranked, scores = yield from self._first_rung(bracket, rates, survivors)
             for network in ranked[:survivors]:
                 epochs = min(self._first_epochs, self.trainer.enough(network))
-                yield from self.trainer.try_plain(network, epochs, scores[network.id])
+                seconds = SLACK * self.trainer.seconds(rates[network.id], epochs)
+                yield from self.trainer.try_plain(network, epochs, seconds, scores[network.id])
         halved, reached = bool(scores), dict[str, float]()
         begun: dict[str, float] = {}  # network -> epochs of its long training
         for network in ranked:
             if halved and len(begun) >= survivors and self._is_met_on_validation() and self._may_stop():
                 break
             waiting = max(1, (survivors if halved else len(ranked)) - len(begun))
-            epochs = self.trainer.epochs(network, rates[network.id], self.trainer.training_time() / waiting)
-            if epochs < self.trainer.fewest(network) and (begun or self.trainer.training_time() < START_S):
+            time = self.trainer.training_time()
+            epochs = self.trainer.epochs(network, rates[network.id], time / waiting)
+            if epochs < self.trainer.fewest(network) and (begun or time < self.forecast.training()):
                 continue
             begun[network.id] = epochs
-            weights = yield from self.trainer.train(network, epochs, floor=self.trainer.floor())
+            seconds = max(time / waiting, self.forecast.training())
+            weights = yield from self.trainer.train(network, epochs, seconds, floor=self.trainer.floor())
             if weights:
                 yield from self._deploy(network, weights)
                 scores.pop(network.id, None)
@@ -169,15 +186,16 @@ class _Course:
 
     def _may_stop(self) -> bool:
         """A search ends with the first that will do, but a thorough one uses the time it was given."""
-        return self.requirement.budget.effort != "thorough" or self.trainer.training_time() < START_S
+        return self.requirement.budget.effort != "thorough" or self.trainer.training_time() < self.forecast.training()
 
     def _try_plain_at_length(
         self, networks: Sequence[Network], rates: dict[str, float], scores: dict[str, float], epochs: dict[str, float]
     ) -> Step[None]:
         """The best of fully trained networks once more without augmentation, where time is left for it."""
         best = min((n for n in networks if n.id in scores), key=lambda n: self.trainer.promised(scores[n.id], 1.0))
-        if self.trainer.seconds(rates[best.id], epochs[best.id]) < self.trainer.training_time():
-            weights = yield from self.trainer.try_plain(best, epochs[best.id], scores[best.id])
+        time = self.trainer.training_time()
+        if self.trainer.seconds(rates[best.id], epochs[best.id]) < time:
+            weights = yield from self.trainer.try_plain(best, epochs[best.id], time, scores[best.id])
             if weights:
                 yield from self._deploy(best, weights)
 
@@ -185,19 +203,17 @@ class _Course:
         """Networks that get a first training, largest first, with the rate each trains at."""
         rates: dict[str, float] = {}
         bracket: list[Network] = []
-        survivors = min(self.effort.survivors, len(fitting))
         families = len({network.model for network in fitting})
         for network in largest_first((n, self.shop.size(n)) for n in fitting):
             if len(bracket) == max(self.effort.bracket, families):  # every family has its turn
                 break
-            long = max(0.0, self.trainer.training_time() * (1 - FIRST_RUNG_SHARE) / survivors - START_S)
             fewest = self.trainer.fewest(network)
-            rate = yield from self.trainer.rate(network, fewest * self.samples / max(long, START_S))
+            rate = yield from self.trainer.rate(network, self.trainer.needed_rate(network), self.shop.size)
             if rate is None:
                 continue
-            epochs = long * rate / self.samples
-            if epochs < fewest and self.trainer.is_unsure(network):
-                self.now.stop(network.id, "NOT_TRIED", "the machine was too busy to tell how fast it trains")
+            epochs = fewest * rate / self.trainer.needed_rate(network)
+            if epochs < fewest and self.trainer.doubt(network):
+                self.now.stop(network.id, "NOT_TRIED", self.trainer.doubt(network))
                 continue
             if epochs < fewest:
                 why = f"it would see the data {epochs:.1f} times within the budget; {fewest:g} is the least"
@@ -229,7 +245,8 @@ class _Course:
         scores: dict[str, float] = {}
         for network in entrants:
             epochs = min(common, self.trainer.enough(network))
-            weights = yield from self.trainer.train(network, epochs, floor=0.0, short=True)
+            seconds = SLACK * self.trainer.seconds(rates[network.id], epochs)
+            weights = yield from self.trainer.train(network, epochs, seconds, floor=0.0, short=True)
             if weights:
                 scores[network.id] = self.trainer.score(network, weights)
                 # both are bounds from below: a probe may meet a busy second, a training stops to be judged
@@ -259,7 +276,7 @@ class _Course:
         for network, weights in self._best_known():
             for record in self.shop.of(network):
                 if not value_of(record, "latency_p50_ms"):
-                    yield from self._probe_candidate(record.candidate)
+                    yield from self.scout.probe(record.candidate)
             yield from self._deploy(network, weights, even_if_ruled_out=True)
         probed = [
             (latency, r.candidate.network)
@@ -267,14 +284,15 @@ class _Course:
             if not r.notes.get("baseline") and (latency := value_of(r, "latency_p95_ms"))
         ]
         time = min(self.trainer.training_time(), 0.3 * self.requirement.budget.seconds, 150.0)
-        if not probed or time < START_S:
+        if not probed or time < self.forecast.training():
             return
         fastest = min(latency for latency, _ in probed)
         near = {network.id: network for latency, network in probed if latency <= 2 * fastest}
         for network in sorted(near.values(), key=lambda n: (-self.shop.size(n), n.id)):
-            rate = yield from self.trainer.rate(network, self.samples / time)
+            rate = yield from self.trainer.rate(network, self.samples / time, self.shop.size)
             if rate is not None and rate * time / self.samples >= 1:
-                weights = yield from self.trainer.train(network, self.trainer.epochs(network, rate, time), floor=0.0)
+                epochs = self.trainer.epochs(network, rate, time)
+                weights = yield from self.trainer.train(network, epochs, time, floor=0.0)
                 if weights:
                     yield from self._deploy(network, weights, even_if_ruled_out=True)
                 return
@@ -294,82 +312,22 @@ class _Course:
     # --------------------------------------------------------------------------------------- files and their quality
 
     def _deploy(self, network: Network, weights: str, *, even_if_ruled_out: bool = False) -> Step[None]:
-        """Evaluate a trained network on validation in its fastest deployments, each parent before its child."""
-        openings = self.now.open_candidates()
-        records = [r for r in self.shop.of(network) if even_if_ruled_out or r.candidate.id in openings]
-        records = [r for r in records if value_of(r, "latency_p50_ms")]
-        fastest = sorted(records, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id))
-        chosen = fastest[: self.effort.deployments]
-        parents = {r.parent for r in chosen if r.parent}
-        chosen += [r for r in self.shop.of(network) if r.candidate.id in parents and r not in chosen]
-        for record in sorted(chosen, key=lambda r: (bool(r.parent), r.candidate.id)):
-            yield from self.shop.evaluate(record.candidate, weights, "validation")
+        """Evaluate a trained network on validation in its fastest deployments, each parent before its child.
 
-    # --------------------------------------------------------------------------------------- confirmation
-
-    def _confirm(self) -> Step[None]:
-        """Test split, trained timing and the comparison with the parent, for the one the decision asks for."""
-        confirmed: set[str] = set()
-        while (name := self.now.decision().next) and name not in confirmed:
-            confirmed.add(name)
-            record = self.shop.record(name)
-            assert record.artifact is not None
-            weights = self.shop.weights_of(record)
-            yield from self.shop.evaluate(record.candidate, weights, "test")
-            yield from self._confirm_cost(record.candidate, record.artifact.sha256)
-            if record.parent:
-                yield from self._compare(record, self.shop.record(record.parent).candidate, weights)
-        chosen = self.now.decision().chosen
-        if chosen:
-            yield from self._measure_reference(self.shop.record(chosen))
-            yield from self._explain(self.shop.record(chosen))
-
-    def _confirm_cost(self, candidate: Candidate, file: str) -> Step[None]:
-        """Time the trained file in several fresh processes; again, a little longer, while the machine is noisy."""
-        for attempt in range(CONFIRM_ATTEMPTS):
-            seconds = self._confirm_seconds() + attempt
-            job = self.shop.measure_job(candidate, file, seconds, trained=True, processes=CONFIRM_PROCESSES)
-            outcome = yield Action("measure", job, candidate.id, "confirm")
-            if outcome.refusal or not any(m.noisy for m in outcome.result.measurements) or self.now.left_s() < 0:
+        Ways that were not measured yet are measured now. The first is evaluated in any case, further ones while there
+        is time for them beside the confirmation.
+        """
+        most = self.reserve.deployments(network)
+        begun = False
+        for record in self.reserve.to_deploy(network, most, even_if_ruled_out=even_if_ruled_out):
+            candidate, measured = record.candidate, value_of(record, "latency_p50_ms") > 0
+            seconds = self.forecast.making(candidate) + self.forecast.evaluating(candidate, "validation")
+            seconds += 0.0 if measured else self.scout.probing(candidate)
+            if begun and not self.reserve.has_time_for(seconds + self.reserve.least_confirming(record)):
                 return
-
-    def _confirm_seconds(self) -> float:
-        return min(CONFIRM_SECONDS, max(CONFIRM_LEAST_S, CONFIRM_SHARE * self.requirement.budget.seconds))
-
-    def _compare(self, record: Record, other: Candidate, weights: str) -> Step[None]:
-        file = yield from self.shop.file(record.candidate, weights)
-        other_file = yield from self.shop.file(other, weights)
-        if file and other_file:
-            yield self.shop.comparison(record.candidate, file, other, other_file, "latency_vs_parent")
-
-    def _measure_reference(self, record: Record) -> Step[None]:
-        """The same network in torch, eager, fp32: what one would have run without the search."""
-        reference = Candidate(record.candidate.network, UNCOMPRESSED, "torch", "fp32", record.candidate.threads)
-        weights = self.shop.weights_of(record)
-        file = yield from self.shop.exported(reference.network, weights, "torch")
-        if file:
-            job = self.shop.measure_job(reference, file, self._confirm_seconds(), trained=True)
-            yield Action("measure", job, reference.id, "confirm")
-            ours = yield from self.shop.file(record.candidate, weights)
-            yield self.shop.comparison(record.candidate, ours, reference, file, "latency_vs_reference")
-
-    # --------------------------------------------------------------------------------------- views
-
-    def _fitting(self) -> list[Network]:
-        """Networks, no baselines, with a candidate that was measured and that no limit on cost rules out."""
-        openings = self.now.open_candidates()
-        found = {
-            r.candidate.network.id: r.candidate.network
-            for r in self.now.records()
-            if r.candidate.id in openings and not r.notes.get("baseline") and value_of(r, "latency_p50_ms")
-        }
-        return list(found.values())
-
-    def _explain(self, record: Record) -> Step[None]:
-        """Why the chosen file answers a few test samples, spread evenly, as it does."""
-        assert record.artifact is not None
-        file, n = record.artifact.sha256, self.now.card.splits["test"].samples
-        chosen = sorted({round(place * (n - 1) / max(1, EXPLAINED - 1)) for place in range(min(n, EXPLAINED))})
-        pipeline = self.shop.pipeline(record.candidate, file)
-        job = ExplainJob(file, pipeline, self.now.card.fingerprint, "test", tuple(chosen))
-        yield Action("explain", job, record.candidate.id, "confirm")
+            if not measured:
+                yield from self.scout.probe(candidate)
+            ruled_out = candidate.id not in self.now.open_candidates() and not even_if_ruled_out
+            if not ruled_out or candidate.id in self.reserve.parents(network):
+                begun = True
+                yield from self.shop.evaluate(candidate, weights, "validation")

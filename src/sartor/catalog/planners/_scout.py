@@ -1,0 +1,127 @@
+"""Cost before training: which networks are measured untrained, in which way, until enough are known to fit."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from sartor import registry
+from sartor.catalog.contracts import Action, Situation
+from sartor.catalog.planners._forecast import Forecast
+from sartor.catalog.planners._reserve import Reserve
+from sartor.catalog.planners._schedule import Effort
+from sartor.catalog.planners._trainer import Trainer
+from sartor.catalog.planners._workshop import Step, Workshop, value_of
+from sartor.types import Candidate, Network, Record
+
+FRUITLESS_SHARE = 0.6  # of the budget at most goes into a search for anything that fits
+
+
+class Scout:
+    """Measures near the limits: the largest networks believed to fit and to be trained in time come first.
+
+    A network is measured in one way only, the fastest it is believed to have; its other ways when it was trained. What
+    is believed comes from estimates, which every measurement sharpens; they order, the measurement decides.
+    """
+
+    def __init__(
+        self,
+        situation: Situation,
+        shop: Workshop,
+        forecast: Forecast,
+        reserve: Reserve,
+        trainer: Trainer,
+        effort: Effort,
+    ) -> None:
+        self.now, self.shop, self.forecast, self.reserve = situation, shop, forecast, reserve
+        self.trainer, self.effort = trainer, effort
+        self._in_vain: set[str] = set()  # candidates that a probe was asked of
+
+    def run(self) -> Step[None]:
+        """Probe until a bracket of networks fits and can be trained, or a share of the budget is spent."""
+        start, budget = self.now.left_s(), self.now.requirement.budget.seconds
+        allowance = self.effort.probe_share * budget
+        while (record := self._next()) is not None:
+            spent = start - self.now.left_s() + self.probing(record.candidate)
+            useful = any(self._is_trainable(network) for network in self.reserve.fitting())
+            if spent > (allowance if useful else FRUITLESS_SHARE * budget):
+                return
+            yield from self.probe(record.candidate)
+            network = record.candidate.network
+            first = not self.trainer.knows_a_rate() and not record.notes.get("baseline") and _is_trained(network)
+            if first and network in self.reserve.fitting():
+                yield from self.trainer.rate(network, self.trainer.needed_rate(network), self.shop.size)
+
+    def probing(self, candidate: Candidate) -> float:
+        """Seconds that a probe will take."""
+        return self.forecast.making(candidate) + self.forecast.timing(candidate, self.effort.probe_seconds, 1)
+
+    def probe(self, candidate: Candidate) -> Step[None]:
+        """Measure a candidate untrained."""
+        self._in_vain.add(candidate.id)
+        file = yield from self.shop.file(candidate, "")
+        if file:
+            job = self.shop.measure_job(candidate, file, self.effort.probe_seconds, trained=False)
+            yield Action("measure", job, candidate.id, "probe")
+
+    def _next(self) -> Record | None:
+        """The candidate to probe next; None when enough is known."""
+        fitting = {network.id for network in self.reserve.fitting()}
+        openings = self.now.open_candidates()
+        known, waiting = Counter[str](), list[tuple[tuple[float, ...], str, Record]]()
+        ways: dict[str, list[Record]] = {}
+        for record in self.now.records():
+            candidate = record.candidate
+            measured = value_of(record, "latency_p50_ms") > 0
+            if candidate.id not in openings:
+                continue
+            if measured and (candidate.network.id in fitting or record.notes.get("baseline")):
+                ways[candidate.network.id] = []
+            elif not measured and candidate.id not in self._in_vain:
+                ways.setdefault(candidate.network.id, []).append(record)
+        bracket = 0
+        for network in self.reserve.fitting():
+            known[network.model] += 1
+            bracket += _is_trained(network) and self._is_trainable(network)
+        for records in ways.values():
+            if not records or records[0].candidate.network.id in fitting:
+                continue
+            record = min(records, key=self._preference)
+            network = record.candidate.network
+            full = bracket >= self.effort.bracket and known[network.model] > 0 and _is_trained(network)
+            if not full:
+                waiting.append((self._urgency(record, known[network.model]), record.candidate.id, record))
+        return min(waiting, key=lambda entry: entry[:2])[2] if waiting else None
+
+    def _urgency(self, record: Record, turn: int) -> tuple[float, ...]:
+        """What comes first has the least: likely to fit, trainable, of a family not seen yet, large."""
+        network, likely = record.candidate.network, self._is_likely(record)
+        size = self.shop.size(network)
+        return not likely, not self._is_trainable(network), turn, -size if likely else size
+
+    def _preference(self, record: Record) -> tuple[float, ...]:
+        """Of the ways of a network: one that likely fits, then uncompressed, then fast."""
+        latency = _last(record, "latency_p50_ms")
+        return not self._is_likely(record), bool(record.parent), math.inf if latency is None else latency
+
+    def _is_likely(self, record: Record) -> bool:
+        """True when the best guess of every cost keeps its limit."""
+        known = ((limit, _last(record, limit.metric)) for limit in self.now.requirement.limits)
+        return all(value is None or limit.holds(value) for limit, value in known)
+
+    def _is_trainable(self, network: Network) -> bool:
+        """True when it is believed to see its data often enough in the time that is left."""
+        return self.trainer.expected_rate(network, self.shop.size) >= self.trainer.needed_rate(network)
+
+
+def _is_trained(network: Network) -> bool:
+    return registry.get("models", network.model).fitting != "closed-form"
+
+
+def _last(record: Record, metric: str) -> float | None:
+    """The latest value of a cost, estimates included."""
+    found: Iterable[float] = (
+        m.value for m in reversed(record.measurements) if m.metric.name == metric and m.metric.kind == "cost"
+    )
+    return next(iter(found), None)
