@@ -45,6 +45,11 @@ class Reserve:
         probed = sum(self.forecast.timing(c, self.effort.probe_seconds, 1) for c in unmeasured)
         return self.forecast.deploying(records) + probed + confirmed + self.forecast.delivering()
 
+    def judging(self, network: Network) -> float:
+        """Seconds from the weights of a network that breaks a limit to its score in one way, and to the delivery."""
+        records = self.to_deploy(network, 1, even_if_ruled_out=True)
+        return self.forecast.deploying(records) + self.forecast.delivering()
+
     def to_deploy(self, network: Network, most: int, *, even_if_ruled_out: bool = False) -> list[Record]:
         """A network's fastest ways that nothing speaks against, measured or estimated: each parent before its child."""
         openings = self.now.open_candidates()

@@ -36,7 +36,7 @@ class Scout:
     ) -> None:
         self.now, self.shop, self.forecast, self.reserve = situation, shop, forecast, reserve
         self.trainer, self.effort = trainer, effort
-        self._in_vain: set[str] = set()  # candidates that a probe was asked of
+        self._asked: set[str] = set()  # candidates that were probed, or that could not be
 
     def run(self) -> Step[None]:
         """Probe until a bracket of networks fits and can be trained, or a share of the budget is spent."""
@@ -44,7 +44,8 @@ class Scout:
         allowance = self.effort.probe_share * budget
         while (record := self._next()) is not None:
             spent = start - self.now.left_s() + self.probing(record.candidate)
-            useful = any(self._is_trainable(network) for network in self.reserve.fitting())
+            hopeful = self._is_likely(record) and self._is_trainable(record.candidate.network)
+            useful = any(self._is_trainable(network) or not hopeful for network in self.reserve.fitting())
             if spent > (allowance if useful else FRUITLESS_SHARE * budget):
                 return
             yield from self.probe(record.candidate)
@@ -59,7 +60,7 @@ class Scout:
 
     def probe(self, candidate: Candidate) -> Step[None]:
         """Measure a candidate untrained."""
-        self._in_vain.add(candidate.id)
+        self._asked.add(candidate.id)
         file = yield from self.shop.file(candidate, "")
         if file:
             job = self.shop.measure_job(candidate, file, self.effort.probe_seconds, trained=False)
@@ -73,19 +74,16 @@ class Scout:
         ways: dict[str, list[Record]] = {}
         for record in self.now.records():
             candidate = record.candidate
-            measured = value_of(record, "latency_p50_ms") > 0
-            if candidate.id not in openings:
-                continue
-            if measured and (candidate.network.id in fitting or record.notes.get("baseline")):
-                ways[candidate.network.id] = []
-            elif not measured and candidate.id not in self._in_vain:
+            if candidate.id in openings and value_of(record, "latency_p50_ms") and record.notes.get("baseline"):
+                fitting.add(candidate.network.id)
+            elif candidate.id in openings and candidate.id not in self._asked:
                 ways.setdefault(candidate.network.id, []).append(record)
         bracket = 0
         for network in self.reserve.fitting():
             known[network.model] += 1
             bracket += _is_trained(network) and self._is_trainable(network)
-        for records in ways.values():
-            if not records or records[0].candidate.network.id in fitting:
+        for name, records in ways.items():
+            if name in fitting:
                 continue
             record = min(records, key=self._preference)
             network = record.candidate.network

@@ -82,7 +82,7 @@ class Trainer:
             return guess
         if self._probe_seconds() > MOST_PROBE_SHARE * time:
             self._unsure[network.id] = "the budget leaves no time to find out how fast it trains"
-            return guess or None
+            return self.expected_rate(network, size)
         highest, job = 0.0, self._train_job(network, 1.0, floor=0.0)
         for attempt in range(RATE_ATTEMPTS):
             if attempt and self._probe_seconds() > PROBE_SHARE * self.training_time():
@@ -141,9 +141,9 @@ class Trainer:
         """Why its rate, if too low, may be so for no fault of its own; empty where it was measured well."""
         return self._unsure.get(network.id, "")
 
-    def training_time(self) -> float:
-        """Seconds left for training: the budget less what is to be done afterwards."""
-        return self.now.left_s() - self.reserve.after()
+    def training_time(self, network: Network | None = None) -> float:
+        """Seconds left for training a network, or any: the budget less what is to be done afterwards."""
+        return self.now.left_s() - self.reserve.after(network)
 
     def seconds(self, rate: float, epochs: float) -> float:
         """How long a training takes, start and evaluation included."""
@@ -185,7 +185,7 @@ class Trainer:
         task = registry.get("tasks", self.requirement.task)
         wanted = self._train_job(network, epochs, floor=0.0).recipe.augment
         helpful = [name for name in wanted if name != "auto" or task.augmentations(self.now.card)]
-        margin = self._standard_error(score) * max(1.0, FEWEST_EPOCHS / epochs)
+        margin = self.standard_error(score) * max(1.0, FEWEST_EPOCHS / epochs)
         if not helpful or margin > LARGEST_MARGIN or network.id not in self._begun:
             return ""
         job = self._train_job(network, epochs, floor=0.0, seconds=seconds, plain=True)
@@ -211,7 +211,7 @@ class Trainer:
             and not result.stopped
         ]
 
-    def _standard_error(self, score: float) -> float:
+    def standard_error(self, score: float) -> float:
         """Of a share over the validation samples; 0 for what is no share."""
         n = max(1, self.now.card.splits["validation"].samples)
         return math.sqrt(max(0.0, score * (1 - score)) / n) if self.primary.bounded else 0.0

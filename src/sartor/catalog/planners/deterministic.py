@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 
 from sartor import registry
 from sartor.catalog.contracts import Action, Plan, Situation
 from sartor.catalog.planners._confirmation import Confirmation
 from sartor.catalog.planners._forecast import Forecast
+from sartor.catalog.planners._prospect import GAIN_EXPONENT, falling, prospect
 from sartor.catalog.planners._reserve import Reserve
 from sartor.catalog.planners._schedule import EFFORTS, Effort, largest_first, on_ladder
 from sartor.catalog.planners._scout import Scout
 from sartor.catalog.planners._trainer import Trainer
 from sartor.catalog.planners._workshop import Step, Workshop, value_of
+from sartor.intervals import expected_maximum
 from sartor.jobs import DescribeJob
 from sartor.registry import register
-from sartor.types import Candidate, Network
+from sartor.types import Candidate, Fate, Network, Verdict
 
 FEWEST_FIRST_EPOCHS = 0.5  # a shorter first training says little
 FIRST_RUNG_SHARE = 0.25  # of the training time
 COMPUTED_SHARE = 0.3  # of the training time
-GAIN_EXPONENT = 0.2  # error rates fell at least so with epochs, as a power, for every family we tried
 BASELINE_EPOCHS = 10.0
 BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
 BASELINE_SHARE = 0.25  # of the budget: a further baseline is not begun beyond it
 NEXT_LARGER = 2.0  # times what it took to compute a network, the next larger one of its family is expected to take
+LONGER = 1.7  # times the epochs it had: the best network is trained once more where time for so many is left
 SLACK = 1.5  # times its planned time a short training may take before it ends with fewer epochs
 
 
@@ -76,6 +79,7 @@ class _Course:
         else:
             yield from self._train_nearest()
         yield from Confirmation(self.now, self.shop, self.reserve).run()
+        self.now.foresee(prospect(self.now, self.trainer))
 
     # --------------------------------------------------------------------------------------- cost before training
 
@@ -102,7 +106,8 @@ class _Course:
         for candidate in fastest.values():
             before = self.now.left_s()
             room = min(allowance - (start - before), self.trainer.training_time())
-            if longest > room or before <= 0:
+            scoring = self.forecast.making(candidate) + self.forecast.evaluating(candidate, "validation")
+            if longest > room if longest else not self.reserve.has_time_for(self.forecast.training() + scoring):
                 return
             weights = yield from self.trainer.train(
                 candidate.network, epochs, max(room, self.forecast.training()), floor=0.0
@@ -163,10 +168,11 @@ class _Course:
         halved, reached = bool(scores), dict[str, float]()
         begun: dict[str, float] = {}  # network -> epochs of its long training
         for network in ranked:
-            if halved and len(begun) >= survivors and self._is_met_on_validation() and self._may_stop():
+            enough = halved and len(begun) >= survivors and self._is_met_on_validation()
+            if enough and self._may_stop(network, rates[network.id], reached):
                 break
-            waiting = max(1, (survivors if halved else len(ranked)) - len(begun))
-            time = self.trainer.training_time()
+            waiting = max(1, survivors - len(begun)) if halved else 1  # there is time for all of them
+            time = self.trainer.training_time(network)
             epochs = self.trainer.epochs(network, rates[network.id], time / waiting)
             if epochs < self.trainer.fewest(network) and (begun or time < self.forecast.training()):
                 continue
@@ -179,14 +185,31 @@ class _Course:
                 reached[network.id] = self.trainer.score(network, weights)
         if reached and not halved:
             yield from self._try_plain_at_length(ranked, rates, reached, begun)
+        if reached and self.requirement.budget.effort != "quick":
+            yield from self._train_longer(ranked, rates, reached, begun)
         for network in ranked:
             if network.id in scores:
                 why = f"{scores[network.id]:.3f} after a short training; {ranked[0].id} promised more"
                 self.now.stop(network.id, "HALVED", why)
 
-    def _may_stop(self) -> bool:
-        """A search ends with the first that will do, but a thorough one uses the time it was given."""
-        return self.requirement.budget.effort != "thorough" or self.trainer.training_time() < self.forecast.training()
+    def _may_stop(self, rival: Network, rate: float, reached: Mapping[str, float]) -> bool:
+        """What meets the limits is there: a quick search ends, a thorough one when its time does.
+
+        A balanced one ends when the best cannot be beaten beyond noise by the next in rank in the time left.
+        """
+        time, effort = self.trainer.training_time(rival), self.requirement.budget.effort
+        epochs = self.trainer.epochs(rival, rate, time)
+        if effort == "quick" or time < self.forecast.training() or epochs < self.trainer.fewest(rival):
+            return True
+        trained = [(result.epochs, result.score) for _, result in self.now.trained(rival.id) if result.epochs]
+        if effort == "thorough" or not trained or not reached:
+            return False
+        few, score = trained[0]
+        slopes = [falling(self.now, self.trainer, n) for n in self.reserve.fitting() if n.id in reached]
+        gain = max(1.0, epochs / few) ** -max(slopes, default=GAIN_EXPONENT)
+        best = min(reached.values(), key=lambda value: self.trainer.promised(value, 1.0))
+        margin = self.trainer.standard_error(best)
+        return self.trainer.promised(score, gain) >= self.trainer.promised(best, 1.0) - margin
 
     def _try_plain_at_length(
         self, networks: Sequence[Network], rates: dict[str, float], scores: dict[str, float], epochs: dict[str, float]
@@ -199,10 +222,25 @@ class _Course:
             if weights:
                 yield from self._deploy(best, weights)
 
+    def _train_longer(
+        self, networks: Sequence[Network], rates: dict[str, float], scores: dict[str, float], epochs: dict[str, float]
+    ) -> Step[None]:
+        """The best network once more, where the time left is long enough for it to gain."""
+        best = min((n for n in networks if n.id in scores), key=lambda n: self.trainer.promised(scores[n.id], 1.0))
+        time = self.trainer.training_time(best)
+        longer = self.trainer.epochs(best, rates[best.id], time)
+        if longer >= LONGER * epochs[best.id]:
+            weights = yield from self.trainer.train(best, longer, time, floor=self.trainer.floor())
+            if weights and self.trainer.promised(self.trainer.score(best, weights), 1.0) < self.trainer.promised(
+                scores[best.id], 1.0
+            ):
+                yield from self._deploy(best, weights)
+
     def _bracket(self, fitting: Sequence[Network]) -> Step[tuple[list[Network], dict[str, float]]]:
         """Networks that get a first training, largest first, with the rate each trains at."""
         rates: dict[str, float] = {}
         bracket: list[Network] = []
+        doubted: list[tuple[float, str, Network]] = []
         families = len({network.model for network in fitting})
         for network in largest_first((n, self.shop.size(n)) for n in fitting):
             if len(bracket) == max(self.effort.bracket, families):  # every family has its turn
@@ -213,7 +251,7 @@ class _Course:
                 continue
             epochs = fewest * rate / self.trainer.needed_rate(network)
             if epochs < fewest and self.trainer.doubt(network):
-                self.now.stop(network.id, "NOT_TRIED", self.trainer.doubt(network))
+                doubted.append((rate, network.id, network))
                 continue
             if epochs < fewest:
                 why = f"it would see the data {epochs:.1f} times within the budget; {fewest:g} is the least"
@@ -221,6 +259,12 @@ class _Course:
                 continue
             rates[network.id] = rate
             bracket.append(network)
+        if not bracket and doubted:  # all but one: the fastest may prove faster, and its time is bounded
+            rate, name, network = doubted.pop(doubted.index(max(doubted)))
+            rates[name] = rate
+            bracket.append(network)
+        for _, name, network in doubted:
+            self.now.stop(name, "NOT_TRIED", self.trainer.doubt(network))
         return bracket, rates
 
     def _first_rung(
@@ -261,9 +305,15 @@ class _Course:
         return sorted((n for n in entrants if n.id in scores), key=promise), dict(scores)
 
     def _is_met_on_validation(self) -> bool:
-        """True when some candidate has no limit left in doubt but for final evidence."""
+        """True when some candidate has no limit left in doubt but for final evidence.
+
+        The best of many networks looks better on validation than it is; what is expected of that is taken off first.
+        """
+        scored = {fate.candidate.split("/")[0] for fate in self.now.decision().fates if _is_scored(fate)}
+        excess = expected_maximum(len(scored))
         return any(
-            fate.code in ("INCONCLUSIVE", "NOT_FINALIST", "CHOSEN") and all(v.outcome == "met" for v in fate.verdicts)
+            fate.code in ("INCONCLUSIVE", "NOT_FINALIST", "CHOSEN")
+            and all(v.outcome == "met" and _holds_without(v, excess) for v in fate.verdicts)
             for fate in self.now.decision().fates
         )
 
@@ -275,7 +325,8 @@ class _Course:
         """
         for network, weights in self._best_known():
             for record in self.shop.of(network):
-                if not value_of(record, "latency_p50_ms"):
+                probing = self.scout.probing(record.candidate) + self.reserve.judging(network)
+                if not value_of(record, "latency_p50_ms") and self.reserve.has_time_for(probing):
                     yield from self.scout.probe(record.candidate)
             yield from self._deploy(network, weights, even_if_ruled_out=True)
         probed = [
@@ -283,11 +334,12 @@ class _Course:
             for r in self.now.records()
             if not r.notes.get("baseline") and (latency := value_of(r, "latency_p95_ms"))
         ]
-        time = min(self.trainer.training_time(), 0.3 * self.requirement.budget.seconds, 150.0)
-        if not probed or time < self.forecast.training():
-            return
-        fastest = min(latency for latency, _ in probed)
+        fastest = min((latency for latency, _ in probed), default=0.0)
         near = {network.id: network for latency, network in probed if latency <= 2 * fastest}
+        judged = max((self.reserve.judging(network) for network in near.values()), default=0.0)
+        time = min(self.now.left_s() - judged, 0.3 * self.requirement.budget.seconds, 150.0)
+        if time < self.forecast.training():
+            return
         for network in sorted(near.values(), key=lambda n: (-self.shop.size(n), n.id)):
             rate = yield from self.trainer.rate(network, self.samples / time, self.shop.size)
             if rate is not None and rate * time / self.samples >= 1:
@@ -323,7 +375,8 @@ class _Course:
             candidate, measured = record.candidate, value_of(record, "latency_p50_ms") > 0
             seconds = self.forecast.making(candidate) + self.forecast.evaluating(candidate, "validation")
             seconds += 0.0 if measured else self.scout.probing(candidate)
-            if begun and not self.reserve.has_time_for(seconds + self.reserve.least_confirming(record)):
+            confirmed = 0.0 if even_if_ruled_out else self.reserve.least_confirming(record)
+            if begun and not self.reserve.has_time_for(seconds + confirmed):
                 return
             if not measured:
                 yield from self.scout.probe(candidate)
@@ -331,3 +384,17 @@ class _Course:
             if not ruled_out or candidate.id in self.reserve.parents(network):
                 begun = True
                 yield from self.shop.evaluate(candidate, weights, "validation")
+
+
+def _is_scored(fate: Fate) -> bool:
+    """True when its quality was measured on validation."""
+    return any(v.measurement is not None and v.measurement.split == "validation" for v in fate.verdicts)
+
+
+def _holds_without(verdict: Verdict, excess: float) -> bool:
+    """True when a verdict on validation is met even with so many standard errors taken off."""
+    value = verdict.measurement
+    if value is None or value.split != "validation":
+        return True
+    taken = excess * (value.high - value.low) / (2 * NormalDist().inv_cdf(0.5 + value.confidence / 2))
+    return verdict.limit.holds(value.low - taken if verdict.limit.bound == "min" else value.high + taken)
