@@ -105,8 +105,9 @@ class Forecast:
         return start + samples * call + self._levels(candidate, split) * (start + min(samples, MOST_SAMPLES) * call)
 
     def _levels(self, candidate: Candidate, split: str) -> int:
-        """Levels of instruction sets that an int8 file is scored on with the test split, beside the processor's own."""
-        if split != "test" or candidate.precision != "int8":
+        """Levels of instruction sets that an int8 file is scored on beside the processor's own."""
+        asked = split == "test" or self.now.requirement.target.levels
+        if not asked or candidate.precision != "int8":
             return 0
         held = hasattr(registry.get("runtimes", candidate.runtime), "held_to")
         return max(0, len(levels_within(self.now.device.instruction_sets)) - 1) if held else 0

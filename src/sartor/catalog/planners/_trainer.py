@@ -239,6 +239,15 @@ class Trainer:
         """The score on validation of weights that were trained."""
         return next(r.score for _, r in self.now.trained(network.id) if r.weights.sha256 == weights)
 
+    def reached(self, network: Network, weights: str) -> tuple[float, float]:
+        """Score on validation and epochs of weights that were trained."""
+        job, result = next(pair for pair in self.now.trained(network.id) if pair[1].weights.sha256 == weights)
+        return result.score, result.epochs or job.recipe.epochs
+
+    def fastest(self, network: Network) -> float:
+        """The highest rate that any of its trainings showed."""
+        return max(result.samples_per_s for _, result in self.now.trained(network.id))
+
     def floor(self) -> float:
         """The lowest value of the primary metric that a limit allows; 0 without one."""
         floors = [x.value for x in self.requirement.limits if x.metric == self.primary.name and x.bound == "min"]

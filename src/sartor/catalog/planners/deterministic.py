@@ -12,6 +12,7 @@ from sartor.catalog.planners._confirmation import Confirmation
 from sartor.catalog.planners._forecast import Forecast
 from sartor.catalog.planners._prospect import GAIN_EXPONENT, falling, prospect
 from sartor.catalog.planners._reserve import Reserve
+from sartor.catalog.planners._rungs import SLACK, Rungs
 from sartor.catalog.planners._schedule import EFFORTS, Effort, largest_first, on_ladder
 from sartor.catalog.planners._scout import Scout
 from sartor.catalog.planners._trainer import Trainer
@@ -21,15 +22,12 @@ from sartor.jobs import DescribeJob
 from sartor.registry import register
 from sartor.types import Candidate, Fate, Network, Verdict
 
-FEWEST_FIRST_EPOCHS = 0.5  # a shorter first training says little
-FIRST_RUNG_SHARE = 0.25  # of the training time
 COMPUTED_SHARE = 0.3  # of the training time
 BASELINE_EPOCHS = 10.0
 BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
 BASELINE_SHARE = 0.25  # of the budget: a further baseline is not begun beyond it
 NEXT_LARGER = 2.0  # times what it took to compute a network, the next larger one of its family is expected to take
 LONGER = 1.7  # times the epochs it had: the best network is trained once more where time for so many is left
-SLACK = 1.5  # times its planned time a short training may take before it ends with fewer epochs
 
 
 @register("planners", "deterministic")
@@ -65,7 +63,6 @@ class _Course:
         self.reserve = Reserve(situation, self.shop, self.forecast, self.effort)
         self.trainer = Trainer(situation, self.effort, self.forecast, self.reserve)
         self.scout = Scout(situation, self.shop, self.forecast, self.reserve, self.trainer, self.effort)
-        self._first_epochs = 0.0
 
     def run(self) -> Plan:
         yield from self._describe()
@@ -160,11 +157,13 @@ class _Course:
         scores: dict[str, float] = {}
         ranked = bracket
         if len(bracket) > survivors and plenty > self.trainer.training_time():
-            ranked, scores = yield from self._first_rung(bracket, rates, survivors)
+            rungs = Rungs(self.trainer, self.shop, survivors)
+            ranked = yield from rungs.run(bracket, rates)
+            scores = {name: short.score for name, short in rungs.last.items()}
             for network in ranked[:survivors]:
-                epochs = min(self._first_epochs, self.trainer.enough(network))
-                seconds = SLACK * self.trainer.seconds(rates[network.id], epochs)
-                yield from self.trainer.try_plain(network, epochs, seconds, scores[network.id])
+                short = rungs.first[network.id]
+                seconds = SLACK * self.trainer.seconds(rates[network.id], short.epochs)
+                yield from self.trainer.try_plain(network, short.epochs, seconds, short.score)
         halved, reached = bool(scores), dict[str, float]()
         begun: dict[str, float] = {}  # network -> epochs of its long training
         for network in ranked:
@@ -266,43 +265,6 @@ class _Course:
         for _, name, network in doubted:
             self.now.stop(name, "NOT_TRIED", self.trainer.doubt(network))
         return bracket, rates
-
-    def _first_rung(
-        self, bracket: Sequence[Network], rates: dict[str, float], survivors: int
-    ) -> Step[tuple[list[Network], dict[str, float]]]:
-        """The same few epochs for each network; ranked by the error rate each promises for its long training.
-
-        Equal epochs rather than equal time: in equal time small networks always lead at first. What a network may
-        still gain grows slowly with the epochs it has left, so that fast ones get their due.
-
-        Returns:
-            Networks, most promising first, and their scores after the short training.
-        """
-        time = self.trainer.training_time() * FIRST_RUNG_SHARE
-        entrants = list(bracket)
-        while len(entrants) > survivors and self.trainer.common_epochs(entrants, rates, time) < FEWEST_FIRST_EPOCHS:
-            # What is computed in one pass is done then: it stays as long as there is something else to leave out.
-            trained = [n for n in entrants if self.trainer.enough(n) > 1] or entrants
-            entrants.remove(min(trained, key=lambda n: (rates[n.id], n.id)))
-        common = max(FEWEST_FIRST_EPOCHS, on_ladder(self.trainer.common_epochs(entrants, rates, time)))
-        self._first_epochs = common
-        scores: dict[str, float] = {}
-        for network in entrants:
-            epochs = min(common, self.trainer.enough(network))
-            seconds = SLACK * self.trainer.seconds(rates[network.id], epochs)
-            weights = yield from self.trainer.train(network, epochs, seconds, floor=0.0, short=True)
-            if weights:
-                scores[network.id] = self.trainer.score(network, weights)
-                # both are bounds from below: a probe may meet a busy second, a training stops to be judged
-                rates[network.id] = max(rates[network.id], self.now.trained(network.id)[-1][1].samples_per_s)
-        long = self.trainer.training_time() / survivors
-
-        def promise(network: Network) -> tuple[float, float, str]:
-            more = self.trainer.epochs(network, rates[network.id], long) / min(common, self.trainer.enough(network))
-            gain = max(1.0, more) ** -GAIN_EXPONENT
-            return self.trainer.promised(scores[network.id], gain), self.shop.size(network), network.id
-
-        return sorted((n for n in entrants if n.id in scores), key=promise), dict(scores)
 
     def _is_met_on_validation(self) -> bool:
         """True when some candidate has no limit left in doubt but for final evidence.
