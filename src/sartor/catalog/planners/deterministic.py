@@ -23,6 +23,7 @@ from sartor.registry import register
 from sartor.types import Candidate, Fate, Network, Verdict
 
 COMPUTED_SHARE = 0.3  # of the training time
+DUEL_SHARE = 0.12  # of the time for training, at most, goes into a short training without augmentation
 BASELINE_EPOCHS = 10.0
 BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
 BASELINE_SHARE = 0.25  # of the budget: a further baseline is not begun beyond it
@@ -162,8 +163,9 @@ class _Course:
             scores = {name: short.score for name, short in rungs.last.items()}
             for network in ranked[:survivors]:
                 short = rungs.first[network.id]
-                seconds = SLACK * self.trainer.seconds(rates[network.id], short.epochs)
-                yield from self.trainer.try_plain(network, short.epochs, seconds, short.score)
+                seconds = self.trainer.seconds(rates[network.id], short.epochs)
+                if seconds <= DUEL_SHARE * self.trainer.training_time(network):
+                    yield from self.trainer.try_plain(network, short.epochs, SLACK * seconds, short.score)
         halved, reached = bool(scores), dict[str, float]()
         begun: dict[str, float] = {}  # network -> epochs of its long training
         for network in ranked:
