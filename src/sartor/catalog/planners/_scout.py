@@ -15,6 +15,7 @@ from sartor.catalog.planners._trainer import Trainer
 from sartor.catalog.planners._workshop import Step, Workshop, value_of
 from sartor.types import Candidate, Network, Record
 
+FEWEST, SMALL_SHARE = 2, 0.15  # so many probes are made in a small budget too, up to this share of it
 FRUITLESS_SHARE = 0.6  # of the budget at most goes into a search for anything that fits
 
 
@@ -40,15 +41,17 @@ class Scout:
 
     def run(self) -> Step[None]:
         """Probe until a bracket of networks fits and can be trained, or a share of the budget is spent."""
-        start, budget = self.now.left_s(), self.now.requirement.budget.seconds
-        allowance = self.effort.probe_share * budget
+        spent, budget = 0.0, self.now.requirement.budget.seconds
         while (record := self._next()) is not None:
-            spent = start - self.now.left_s() + self.probing(record.candidate)
+            probing = self.probing(record.candidate)
+            allowance = max(self.effort.probe_share * budget, min(SMALL_SHARE * budget, FEWEST * probing))
             hopeful = self._is_likely(record) and self._is_trainable(record.candidate.network)
             useful = any(self._is_trainable(network) or not hopeful for network in self.reserve.fitting())
-            if spent > (allowance if useful else FRUITLESS_SHARE * budget):
+            if spent + probing > (allowance if useful else FRUITLESS_SHARE * budget):
                 return
+            before = self.now.left_s()
             yield from self.probe(record.candidate)
+            spent += before - self.now.left_s()
             network = record.candidate.network
             first = not self.trainer.knows_a_rate() and not record.notes.get("baseline") and _is_trained(network)
             if first and network in self.reserve.fitting():
