@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sartor import registry
-from sartor.catalog.planners._workshop import Workshop
+from sartor.catalog.planners.parts.workshop import Workshop
 from sartor.codec import from_plain, to_plain
 from sartor.execute import Executor
 from sartor.findings import Findings

@@ -11,7 +11,7 @@ from test_deterministic import EASY, of
 from world import World, findings, play
 
 from sartor.catalog.contracts import Outcome
-from sartor.catalog.planners._forecast import PROCESS_S, Forecast
+from sartor.catalog.planners.parts.forecast import PROCESS_S, Forecast
 
 OVERRUN = 0.1  # of the budget, at most
 BEFORE = (

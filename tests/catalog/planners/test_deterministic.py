@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import World, findings, play
 
-from sartor.catalog.planners._schedule import LADDER, enough_epochs, largest_first, on_ladder
+from sartor.catalog.planners.parts.schedule import LADDER, enough_epochs, largest_first, on_ladder
 from sartor.types import Network
 
 EASY = (("accuracy.min", 0.75), ("latency_p95_ms.max", 3.0), ("size_mb.max", 5.0))

@@ -8,15 +8,15 @@ from statistics import NormalDist
 
 from sartor import registry
 from sartor.catalog.contracts import Action, Plan, Situation
-from sartor.catalog.planners._confirmation import Confirmation
-from sartor.catalog.planners._forecast import Forecast
-from sartor.catalog.planners._prospect import GAIN_EXPONENT, falling, prospect
-from sartor.catalog.planners._reserve import Reserve
-from sartor.catalog.planners._rungs import SLACK, Rungs
-from sartor.catalog.planners._schedule import EFFORTS, Effort, largest_first, on_ladder
-from sartor.catalog.planners._scout import Scout
-from sartor.catalog.planners._trainer import Trainer
-from sartor.catalog.planners._workshop import Step, Workshop, value_of
+from sartor.catalog.planners.parts.confirmation import Confirmation
+from sartor.catalog.planners.parts.forecast import Forecast
+from sartor.catalog.planners.parts.prospect import GAIN_EXPONENT, falling, prospect
+from sartor.catalog.planners.parts.reserve import Reserve
+from sartor.catalog.planners.parts.rungs import SLACK, Rungs
+from sartor.catalog.planners.parts.schedule import EFFORTS, Effort, largest_first, on_ladder
+from sartor.catalog.planners.parts.scout import Scout
+from sartor.catalog.planners.parts.trainer import Trainer
+from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
 from sartor.intervals import expected_maximum
 from sartor.jobs import DescribeJob
 from sartor.registry import register

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from sartor.catalog.contracts import Situation
-from sartor.catalog.planners._forecast import Forecast
-from sartor.catalog.planners._schedule import Effort
-from sartor.catalog.planners._workshop import UNCOMPRESSED, Workshop, value_of
+from sartor.catalog.planners.parts.forecast import Forecast
+from sartor.catalog.planners.parts.schedule import Effort
+from sartor.catalog.planners.parts.workshop import UNCOMPRESSED, Workshop, value_of
 from sartor.types import Candidate, Network, Record
 
 CONFIRM_SECONDS = 4.0  # timed window per process, or …

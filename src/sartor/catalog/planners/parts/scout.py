@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 from sartor import registry
 from sartor.catalog.contracts import Action, Situation
-from sartor.catalog.planners._forecast import Forecast
-from sartor.catalog.planners._reserve import Reserve
-from sartor.catalog.planners._schedule import Effort
-from sartor.catalog.planners._trainer import Trainer
-from sartor.catalog.planners._workshop import Step, Workshop, value_of
+from sartor.catalog.planners.parts.forecast import Forecast
+from sartor.catalog.planners.parts.reserve import Reserve
+from sartor.catalog.planners.parts.schedule import Effort
+from sartor.catalog.planners.parts.trainer import Trainer
+from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
 from sartor.types import Candidate, Network, Record
 
 FEWEST, SMALL_SHARE = 2, 0.15  # so many probes are made in a small budget too, up to this share of it

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sartor.catalog.planners._prospect import GAIN_EXPONENT, falling
-from sartor.catalog.planners._schedule import on_ladder
-from sartor.catalog.planners._trainer import Trainer
-from sartor.catalog.planners._workshop import Step, Workshop
+from sartor.catalog.planners.parts.prospect import GAIN_EXPONENT, falling
+from sartor.catalog.planners.parts.schedule import on_ladder
+from sartor.catalog.planners.parts.trainer import Trainer
+from sartor.catalog.planners.parts.workshop import Step, Workshop
 from sartor.types import Network
 
 FEWEST_EPOCHS = 0.5  # a shorter first training says little

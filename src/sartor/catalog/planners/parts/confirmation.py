@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sartor.catalog.contracts import Action, Situation
-from sartor.catalog.planners._reserve import Reserve
-from sartor.catalog.planners._workshop import UNCOMPRESSED, Step, Workshop
+from sartor.catalog.planners.parts.reserve import Reserve
+from sartor.catalog.planners.parts.workshop import UNCOMPRESSED, Step, Workshop
 from sartor.jobs import ExplainJob
 from sartor.types import Candidate, Record
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from sartor import registry
 from sartor.catalog.contracts import Action, Situation
-from sartor.catalog.planners._forecast import Forecast
-from sartor.catalog.planners._reserve import Reserve
-from sartor.catalog.planners._schedule import Effort, enough_epochs, on_ladder
-from sartor.catalog.planners._workshop import Step
+from sartor.catalog.planners.parts.forecast import Forecast
+from sartor.catalog.planners.parts.reserve import Reserve
+from sartor.catalog.planners.parts.schedule import Effort, enough_epochs, on_ladder
+from sartor.catalog.planners.parts.workshop import Step
 from sartor.jobs import ThroughputJob, TrainJob, TrainResult
 from sartor.types import Network
 

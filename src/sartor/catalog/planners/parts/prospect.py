@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sartor.catalog.contracts import Situation
-from sartor.catalog.planners._trainer import Trainer
+from sartor.catalog.planners.parts.trainer import Trainer
 from sartor.types import Network
 
 GAIN_EXPONENT = 0.2  # error rates fell at least so with epochs, as a power, for every family we tried
