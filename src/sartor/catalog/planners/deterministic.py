@@ -20,7 +20,7 @@ from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
 from sartor.intervals import expected_maximum
 from sartor.jobs import DescribeJob
 from sartor.registry import register
-from sartor.types import Candidate, Fate, Network, Verdict
+from sartor.types import Candidate, Fate, Network, Record, Verdict
 
 COMPUTED_SHARE = 0.3  # of the training time
 DUEL_SHARE = 0.12  # of the time for training, at most, goes into a short training without augmentation
@@ -231,10 +231,9 @@ class _Course:
         time = self.trainer.training_time(best)
         longer = self.trainer.epochs(best, rates[best.id], time)
         if longer >= LONGER * epochs[best.id]:
-            weights = yield from self.trainer.train(best, longer, time, floor=self.trainer.floor())
-            if weights and self.trainer.promised(self.trainer.score(best, weights), 1.0) < self.trainer.promised(
-                scores[best.id], 1.0
-            ):
+            weights = yield from self.trainer.train(best, longer, time, floor=0.0, again=True)
+            score = self.trainer.score(best, weights) if weights else scores[best.id]
+            if self.trainer.promised(score, 1.0) < self.trainer.promised(scores[best.id], 1.0):
                 yield from self._deploy(best, weights)
 
     def _bracket(self, fitting: Sequence[Network]) -> Step[tuple[list[Network], dict[str, float]]]:
@@ -319,7 +318,7 @@ class _Course:
             (-self.trainer.promised(result.score, 1.0), network.id, network, result.weights.sha256)
             for network in self.shop.networks()
             for job, result in self.now.trained(network.id)[-1:]
-            if job.recipe.epochs >= self.trainer.fewest(network) and not result.stopped
+            if (result.epochs or job.recipe.epochs) >= self.trainer.fewest(network) and not result.stopped
         ]
         return [
             (network, weights) for _, _, network, weights in sorted(known, reverse=True)[: self.effort.survivors + 1]
@@ -333,21 +332,29 @@ class _Course:
         Ways that were not measured yet are measured now. The first is evaluated in any case, further ones while there
         is time for them beside the confirmation.
         """
-        most = self.reserve.deployments(network)
-        begun = False
-        for record in self.reserve.to_deploy(network, most, even_if_ruled_out=even_if_ruled_out):
-            candidate, measured = record.candidate, value_of(record, "latency_p50_ms") > 0
-            seconds = self.forecast.making(candidate) + self.forecast.evaluating(candidate, "validation")
-            seconds += 0.0 if measured else self.scout.probing(candidate)
-            confirmed = 0.0 if even_if_ruled_out else self.reserve.least_confirming(record)
-            if begun and not self.reserve.has_time_for(seconds + confirmed):
-                return
-            if not measured:
-                yield from self.scout.probe(candidate)
-            ruled_out = candidate.id not in self.now.open_candidates() and not even_if_ruled_out
-            if not ruled_out or candidate.id in self.reserve.parents(network):
-                begun = True
-                yield from self.shop.evaluate(candidate, weights, "validation")
+        most, begun = self.reserve.deployments(network), False
+        wanted = self.reserve.to_deploy(network, most, even_if_ruled_out=even_if_ruled_out)
+        while wanted:
+            for record in wanted:
+                if begun and not self._has_time_to_deploy(record, even_if_ruled_out):
+                    return
+                candidate = record.candidate
+                if not value_of(record, "latency_p50_ms"):
+                    yield from self.scout.probe(candidate)
+                ruled_out = candidate.id not in self.now.open_candidates() and not even_if_ruled_out
+                if not ruled_out or candidate.id in self.reserve.parents(network):
+                    begun = True
+                    yield from self.shop.evaluate(candidate, weights, "validation")
+            wanted = [] if begun else self.reserve.to_deploy(network, 1)
+
+    def _has_time_to_deploy(self, record: Record, even_if_ruled_out: bool) -> bool:
+        """True where one more way can be scored, and measured where it was not, before a confirmation."""
+        candidate = record.candidate
+        seconds = self.forecast.making(candidate) + self.forecast.evaluating(candidate, "validation")
+        seconds += 0.0 if value_of(record, "latency_p50_ms") else self.scout.probing(candidate)
+        return self.reserve.has_time_for(
+            seconds + (0.0 if even_if_ruled_out else self.reserve.least_confirming(record))
+        )
 
 
 def _is_scored(fate: Fate) -> bool:

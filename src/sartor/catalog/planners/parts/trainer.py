@@ -154,11 +154,14 @@ class Trainer:
         wanted = max(0.0, seconds - self.forecast.training()) * LOOKING * rate / self.samples
         return on_ladder(min(wanted, self.enough(network)))
 
-    def train(self, network: Network, epochs: float, seconds: float, *, floor: float, short: bool = False) -> Step[str]:
+    def train(
+        self, network: Network, epochs: float, seconds: float, *, floor: float, short: bool = False, again: bool = False
+    ) -> Step[str]:
         """Weights after so many epochs, fewer where ``seconds`` are over before, start and final scoring included.
 
         Trainings that exist serve when they are nearly as long, or longer: the longest of them, or the shortest where
-        others are to be compared with it (``short``).
+        others are to be compared with it (``short``). One that is stopped speaks against the network, but not where it
+        was trained well before (``again``).
         """
         job = self._train_job(network, epochs, floor=floor, seconds=seconds)
         known = self._known(job)
@@ -168,7 +171,7 @@ class Trainer:
         outcome = yield Action("train", job, network.id, "train")
         if outcome.refusal:
             return ""
-        if outcome.result.stopped:
+        if outcome.result.stopped and not again:
             self.now.stop(network.id, outcome.result.stopped, f"stopped at {outcome.result.score:.3f} on validation")
         return str(outcome.result.weights.sha256)
 
