@@ -71,7 +71,7 @@ def test_the_decision_says_what_more_time_would_buy_and_calls_it_an_estimate(lim
 
 def test_without_a_training_more_time_would_train_something():
     known = findings(EASY, seconds=30.0)
-    play(known, World())
+    play(known, World(slow=2.5))
     assert known.decision().prospect.startswith("more time would train some of")
 
 
