@@ -72,9 +72,9 @@ class Recorder:
         }  # fmt: skip
         for network in networks:
             self._probe(network, shop, recording)
+        self.recording = recording
         for network in networks:
             recording["trained"][network.id] = list(self._trainings(network))
-        for network in networks:
             self._deploy(network, shop, recording)
         return recording
 

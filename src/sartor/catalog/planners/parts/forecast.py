@@ -81,13 +81,14 @@ class Forecast:
     # ------------------------------------------------------------------------------------------ what is to come
 
     def start(self, runtime: str) -> float:
-        """A process of a runtime, but for what it is asked to do."""
-        seen = self._starts[runtime] or [s for starts in self._starts.values() for s in starts]
+        """A process of a runtime, but for what it is asked to do; of any runtime where this one was not seen."""
+        seen = self._starts.get(runtime) or [s for starts in self._starts.values() for s in starts]
         return _likely(seen, PROCESS_S)
 
     def training(self) -> float:
         """All of a training but its steps: start, loading, scoring at its end."""
-        return max(LEAST_S, _likely(self._training, TRAINING_S))
+        later = self._training[1:] or self._training  # the first one loads what the others find loaded
+        return max(LEAST_S, _likely(later, TRAINING_S))
 
     def making(self, candidate: Candidate, weights: bool = True) -> float:
         """The file of a candidate: export, and compression where it has one."""
@@ -142,8 +143,8 @@ class Forecast:
         return self.evaluating(candidate, "test") + self.timing(candidate, seconds, processes) + compared
 
     def delivering(self) -> float:
-        """What a run does after its last action."""
-        return DELIVERY_S
+        """What a run does after its last action: as long as a process takes to start, where the machine is slow."""
+        return max(DELIVERY_S, self.start(""))
 
 
 def _likely(seen: Sequence[float], otherwise: float) -> float:
