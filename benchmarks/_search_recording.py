@@ -25,6 +25,7 @@ from sartor.types import Network, Record
 
 RUNGS = (0.5, 2.0, 8.0, 32.0, 128.0)
 """Epochs of the grid's trainings; what lies between two is interpolated where it is replayed."""
+FEW = 2.0  # epochs whose rate says how long more of them take; of fewer the first steps take most
 PROBE_SECONDS = 0.5
 
 
@@ -140,8 +141,8 @@ class Recorder:
         """A network at every rung that takes no longer than ``longest`` seconds, by the rung before."""
         rate = 0.0
         for job in self._jobs(network):
-            expected = job.recipe.epochs * self._findings.card.splits["train"].samples / rate if rate else 0.0
-            if expected > self.longest:
+            passes = job.recipe.epochs * self._findings.card.splits["train"].samples
+            if job.recipe.epochs > FEW and passes / rate > self.longest:
                 return
             action, outcome = self._do("train", job, f"{network.id} {job.recipe.epochs:g}", "train")
             if outcome.refusal:

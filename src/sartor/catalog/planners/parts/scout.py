@@ -117,7 +117,7 @@ class Scout:
 
 
 def _is_trained(network: Network) -> bool:
-    return registry.get("models", network.model).fitting != "closed-form"
+    return bool(registry.get("models", network.model).fitting != "closed-form")
 
 
 def _last(record: Record, metric: str) -> float | None:
