@@ -25,6 +25,13 @@ cheaper."""
 SPEED = """\
 Ratios of other to ours, above 1 where ours is cheaper: fresh processes in turn, the median of the blocks; the whisker
 is what the blocks leave open."""
+SEARCH = """\
+An exhaustive grid of a task (every network trained to every rung of epochs, every deployment timed and scored) was
+recorded once and is replayed: every searcher gives and takes what was recorded. Limits on p95 and size are drawn so
+that the boundary matters. Shown is the true score (over validation and test) of the answer each holds, as a share of
+the best that keeps the limits, over the share of the grid's cost it was given. An answer is the best on validation of
+what was scored and keeps the limits; *confirmed* counts only what our planner delivers, with its proof, which is part
+of its budget. *Cost first*: the peer times a candidate before it trains it, which is our idea."""
 COSTS = (("latency p95", "ms"), ("size", "MB"), ("peak memory", "MB"))
 BETTER = ", ours better by"
 OURS, THEIRS, INK, FAINT = "#7cc9a5", "#b4bdcb", "#1c2733", "#dde2ea"
@@ -43,6 +50,10 @@ def pages(results: Path = RESULTS) -> dict[str, str]:
         chart = f"{CHARTS}/{_slug(rows[0]['name'])}.svg"
         made[chart] = contest_chart(rows)
         lines += ["", *contest(path, rows, chart)]
+    searches = search_rows(results / "search")
+    if searches:
+        made[f"{CHARTS}/search.svg"] = search_chart(searches)
+        lines += ["", "## Search, against others at equal budget", "", SEARCH, "", *search(searches)[:-1]]
     lines += ["", "## Packages, against the same network and the usual recipe", "", SPEED]
     for path, rows in newest(results):
         chart = f"{CHARTS}/{_slug(path.stem.split('-')[0])}-{_slug(rows[0].get('name') or path.stem.split('-')[1])}.svg"
@@ -193,6 +204,65 @@ def ratio_chart(rows: Rows) -> str:
             parts.append(f'<line x1="{low:.1f}" y1="{y + 7}" x2="{high:.1f}" y2="{y + 7}" stroke="{INK}"/>')
         parts.append(_text(left + width + 12, y + 11, f"{_number(ratio)} ×"))
     return _svg(left + width + 90, len(shown) * ROW + 20, parts)
+
+
+# ------------------------------------------------------------------------------------------------- search
+
+
+def search_rows(folder: Path) -> list[tuple[str, float, float]]:
+    """Searcher, share of the grid's cost, mean share of the best score: of the file of most tasks."""
+    paths = sorted(folder.glob("search-*.csv"))
+    if not paths:
+        return []
+    found: dict[tuple[str, float], list[float]] = {}
+    with paths[-1].open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found.setdefault((row["searcher"], float(row["budget_share"])), []).append(float(row["score_share"]))
+    return [(name, share, math.fsum(values) / len(values)) for (name, share), values in found.items()]
+
+
+def search(rows: Sequence[tuple[str, float, float]]) -> list[str]:
+    """A table: a searcher a line, a budget a column."""
+    shares = sorted({share for _, share, _ in rows})
+    lines = ["![Share of the best score over share of the cost](images/benchmarks/search.svg)", ""]
+    lines += ["| | " + " | ".join(f"{share:.3g}" for share in shares) + " |", "| --- |" + " --- |" * len(shares)]
+    for name in dict.fromkeys(name for name, _, _ in rows):
+        values = {share: value for other, share, value in rows if other == name}
+        lines.append(f"| {name} | " + " | ".join(f"{values[share]:.3f}" for share in shares) + " |")
+    return [*lines, "", "Made by `python benchmarks/search.py`. [All rows](../benchmarks/results/search/).", ""]
+
+
+def search_chart(rows: Sequence[tuple[str, float, float]]) -> str:
+    """A line per searcher: share of the best score over the logarithm of the share of the cost."""
+    shares = sorted({share for _, share, _ in rows})
+    names = list(dict.fromkeys(name for name, _, _ in rows))
+    left, top, width, height = 60, 20, 360, 220
+    span = math.log(shares[-1] / shares[0]) or 1.0
+
+    def point(share: float, value: float) -> tuple[float, float]:
+        return left + width * math.log(share / shares[0]) / span, top + height * (1 - value)
+
+    parts = []
+    for level in (0.0, 0.25, 0.5, 0.75, 1.0):
+        y = point(shares[0], level)[1]
+        parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{left + width}" y2="{y:.1f}" stroke="{FAINT}"/>')
+        parts.append(_text(left - 8, y + 4, f"{level:.0%}", end=True))
+    parts += [_text(point(share, 0)[0] - 12, top + height + 18, f"{share:.3g}") for share in shares]
+    ends = sorted((point(shares[-1], dict(_of(rows, name))[shares[-1]])[1], name) for name in names)
+    heights: list[float] = []
+    for y, name in ends:
+        heights.append(max(y, heights[-1] + 14) if heights else y)
+        colour, strong = (OURS, True) if name == names[0] else (THEIRS, False)
+        points = " ".join(f"{x:.1f},{at:.1f}" for x, at in (point(share, value) for share, value in _of(rows, name)))
+        dashed = ' stroke-dasharray="4 3"' if "cost first" in name else ""
+        thick = 3 if strong else 1.5
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{thick}"{dashed}/>')
+        parts.append(_text(left + width + 10, heights[-1] + 4, name, bold=strong))
+    return _svg(left + width + 190, top + height + 30, parts)
+
+
+def _of(rows: Sequence[tuple[str, float, float]], name: str) -> list[tuple[float, float]]:
+    return sorted((share, value) for other, share, value in rows if other == name)
 
 
 # ------------------------------------------------------------------------------------------------- words

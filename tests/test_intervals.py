@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sartor.intervals import binomial_cdf, paired_drop, percentile, percentile_ranks, proportion
+from sartor.intervals import binomial_cdf, expected_maximum, paired_drop, percentile, percentile_ranks, proportion
 
 
 @given(st.integers(1, 20_000), st.floats(0, 1), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
@@ -92,3 +92,8 @@ def test_a_loss_beyond_the_limit_passes_as_seldom_as_promised(n, drop, differing
             child = [0] * losses + [1] * gains + [1] * (n - losses - gains)
             wrong += chance * (paired_drop(parent, child, 0.95)[2] <= drop)
     assert wrong <= 0.0255
+
+
+@pytest.mark.parametrize(("count", "exact"), [(1, 0.0), (2, 0.5642), (5, 1.163), (10, 1.5388), (100, 2.5076)])
+def test_the_largest_of_many_normal_values(count, exact):
+    assert expected_maximum(count) == pytest.approx(exact, abs=0.03)

@@ -49,7 +49,7 @@ TAIL = 1.2  # p95 over p50 on a quiet machine, about
 
 
 class Findings:
-    """The situation of a run (``catalog.contracts.Situation``). It changes by ``learn`` and ``stop`` alone."""
+    """The situation of a run (``catalog.contracts.Situation``); ``learn``, ``stop`` and ``foresee`` alone change it."""
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class Findings:
         self._calibration: Calibration | None = None  # of all that was probed so far
         self._records: tuple[Record, ...] | None = None
         self._decision: Decision | None = None
+        self._prospect = ""
         for job, result in trained:
             self._add_training(job, result)
 
@@ -94,7 +95,8 @@ class Findings:
     def decision(self) -> Decision:
         """What would be decided now."""
         if self._decision is None:
-            self._decision = decide(self.requirement, self.records(), self.metrics)
+            decision = decide(self.requirement, self.records(), self.metrics)
+            self._decision = replace(decision, prospect=self._prospect)
         return self._decision
 
     def open_candidates(self) -> frozenset[str]:
@@ -121,6 +123,10 @@ class Findings:
         """Give up on a network."""
         self._stopped[network] = (code, why)
         self._forget()
+
+    def foresee(self, sentence: str) -> None:
+        """Say what more budget would likely buy."""
+        self._prospect, self._decision = sentence, None
 
     def shipping(self, candidate: str) -> Artifact | None:
         """The trained file of a candidate."""

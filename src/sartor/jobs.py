@@ -113,6 +113,8 @@ class TrainJob:
         data: fingerprint of prepared data in the workspace.
         floor: score on validation that must be reached; training stops early when it no longer can. 0 for none.
         threads: CPU threads.
+        seconds: its steps and looks may take so long; where they would take longer it ends its schedule with fewer
+            epochs. 0 for no bound.
     """
 
     task: str
@@ -122,6 +124,7 @@ class TrainJob:
     seed: int
     threads: int
     floor: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,11 @@ class TrainResult:
     seconds: float
     stopped: str = ""
     conditions: Mapping[str, Any] = field(default_factory=dict)  # device, precision, threads, versions
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training data it had in the end: fewer than asked for where its time was short."""
+        return self.curve[-1].epoch if self.curve else 0.0
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,19 @@ def test_smoke(script, quantities, tmp_path):
         assert rows["latency p50"]["claimed"] != "yes"  # one block claims nothing
 
 
+@pytest.mark.slow
+def test_search_replays_a_recorded_grid(tmp_path):
+    done = start("search.py", "--smoke", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(("HOLDS", "FAILS"))
+    (path,) = tmp_path.glob("search-*.csv")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert {row["searcher"] for row in rows} >= {"Sartor", "random", "Optuna TPE", "Optuna ASHA"}
+    assert all(0 <= float(row["score_share"]) <= 1.0001 for row in rows)
+    ours = [row for row in rows if row["searcher"] == "Sartor"]
+    assert all(float(row["cost_share"]) <= 1.1 * float(row["budget_share"]) for row in ours if float(row["answers"]))
+
+
 def test_quoted_devices_on_a_made_up_latency(tmp_path):
     done = start("quoted_devices.py", "--smoke", "--csv", str(tmp_path / "pairs.csv"))
     assert done.returncode == 0, done.stderr

@@ -405,6 +405,9 @@ class Situation(Protocol):
     def stop(self, network: str, code: str, why: str) -> None:
         """Give up on a network: a reason for all its candidates."""
 
+    def foresee(self, sentence: str) -> None:
+        """What more budget would likely buy, for the reader of the decision: an estimate, on which nothing rests."""
+
 
 Plan = Generator[Action, Outcome, None]
 

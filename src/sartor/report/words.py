@@ -31,6 +31,7 @@ def verdict_lines(run: RunFile) -> list[str]:
         lines += certificate_lines(run)
     lines += _labelled("Why this one" if decision.status == "met" else "Also", decision.why)
     lines += _labelled("Advice", decision.advice)
+    lines += _labelled("More time", (decision.prospect,) if decision.prospect else ())
     return lines
 
 

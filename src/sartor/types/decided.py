@@ -72,3 +72,4 @@ class Decision:
     certificate: Certificate | None = None
     advice: tuple[str, ...] = ()
     next: str = ""  # candidate id that needs final evidence before the decision can close; empty when closed
+    prospect: str = ""  # what more budget would likely buy: an estimate by the planner, on which nothing rests

@@ -54,12 +54,11 @@ class Fits(World):
 
 def trainings(actions):
     """Of networks that are no baselines: what was trained, in its order."""
-    return [a for a in actions if a.stage in ("train", "throughput") and a.job != "" and _network(a) != "linear-pixels"]
+    return [a for a in actions if a.stage == "train" and _network(a) != "linear-pixels"]
 
 
 def _network(action):
-    job = action.job.train if action.stage == "throughput" else action.job
-    return job.network.id
+    return action.job.network.id
 
 
 def fits(actions):

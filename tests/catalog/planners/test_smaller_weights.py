@@ -9,7 +9,7 @@ from world import World, findings, play
 from sartor.jobs import NetworkCost
 
 WAYS = world.WAYS | {"w8/onnxruntime": ("int8-weights", 1.0)}
-EASY = (("accuracy.min", 0.75), ("latency_p95_ms.max", 3.0), ("size_mb.max", 8.0))
+EASY = (("accuracy.min", 0.75), ("size_mb.max", 8.0))  # no limit on time, which a parent in 32 bits may miss
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ class Stored(World):
 
 
 def start(limits):
-    known = findings(limits)
+    known = findings(limits, seconds=3600.0)  # time for every way of a network
     for name, seed in known._seeds.items():
         if "/w8/" in name:
             known._seeds[name] = replace(seed, notes={**seed.notes, "stores_less": True})

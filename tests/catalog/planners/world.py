@@ -84,10 +84,15 @@ def findings(limits=(), seconds=600.0, effort="balanced", samples=45_000):
 
 
 class World:
-    """Answers actions. ``refusing`` is the share of actions that crash; ``noisy`` that of measurements spoilt."""
+    """Answers actions. ``refusing`` is the share of actions that crash; ``noisy`` that of measurements spoilt.
 
-    def __init__(self, *, refusing=0.0, noisy=0.0, seed=0, samples=45_000):
+    All but training takes ``slow`` times as long as usual; trainings are ``drag`` times slower than a probe of their
+    rate promises.
+    """
+
+    def __init__(self, *, refusing=0.0, noisy=0.0, seed=0, samples=45_000, slow=1.0, drag=1.0):
         self.refusing, self.noisy, self.seed, self.samples = refusing, noisy, seed, samples
+        self.slow, self.drag = slow, drag
         self.memory: dict[str, Outcome] = {}
         self.done: list[Action] = []
         self._weights: dict[str, tuple[float, float]] = {}  # weights -> size, epochs
@@ -105,6 +110,8 @@ class World:
         if dice.random() < self.refusing and action.stage != "describe":
             return Outcome(key, None, Refusal("CRASHED", "pretend crash"), 1.0, False)
         result, seconds = getattr(self, f"_{action.stage}")(action.job, dice)
+        if action.stage not in ("train", "throughput"):
+            seconds *= self.slow
         return Outcome(key, result, None, seconds, False)
 
     def _describe(self, job, dice):
@@ -121,16 +128,17 @@ class World:
         return 40_000 / network.options["million"] ** 0.8
 
     def _train(self, job, dice):
-        size, epochs = job.network.options["million"], job.recipe.epochs
+        size, rate = job.network.options["million"], self._rate(job.network) / self.drag
+        in_time = job.seconds * rate / self.samples if job.seconds else math.inf
+        epochs = min(job.recipe.epochs, in_time)
         best = {"linear-pixels": 0.4}.get(job.network.model, 0.80 + 0.03 * len(str(int(size))) + size / 2000)
         pace = 0.5 + 0.15 * math.log2(1 + size)  # larger networks learn more from each epoch
         score = best - (best - 0.1) * (1 + epochs) ** -pace
         sha = hashlib.sha256(canonical_json(job).encode()).hexdigest()
         self._weights[sha] = (size, score)
-        rate = self._rate(job.network)
-        seconds = 3 + epochs * self.samples / rate
+        seconds = epochs * self.samples / rate
         curve = (Epoch(epochs, seconds, 1.0, score, 0.0),)
-        return TrainResult(Artifact(sha, "safetensors", 10), curve, score, rate, seconds), seconds
+        return TrainResult(Artifact(sha, "safetensors", 10), curve, score, rate, seconds), 3 + seconds
 
     def _export(self, job, dice):
         size, score = self._weights.get(job.weights, (job.network.options["million"], 0.1))

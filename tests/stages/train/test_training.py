@@ -1,6 +1,7 @@
 """Training on real digits: it learns, says what happened, and repeats nothing."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -154,3 +155,14 @@ def test_bf16_only_where_the_processor_has_it(monkeypatch):
     assert _machine.training_dtype(cpu) == torch.float32
     monkeypatch.setattr(_machine, "_cpu_flags", lambda: frozenset({"avx2", "amx_bf16"}))
     assert _machine.training_dtype(cpu) == torch.bfloat16
+
+
+def test_a_training_out_of_time_ends_its_schedule_with_fewer_epochs(digits):
+    job = replace(digits.job("linear-pixels", 20_000), seconds=2.0)
+    result = train(job, digits.workspace)
+    assert not result.stopped
+    assert 0 < result.epochs < 20_000
+    rates = [row.learning_rate for row in result.curve]
+    assert rates[-1] < 0.1 * job.recipe.learning_rate
+    assert result.score > 0.8
+    assert result.curve[-1].score == result.score

@@ -9,7 +9,7 @@ from torch import nn
 
 from sartor.blocks import ConvNorm, PatchStem, PooledHead
 from sartor.jobs import Recipe
-from sartor.stages.train import _checkpoints, _optimizers
+from sartor.stages.train import _checkpoints, _loop, _optimizers
 from sartor.stages.train._average import Average, recalibrate_norms
 from sartor.stages.train._feed import Feed, in_sequence, seed_of
 from sartor.stages.train.hopeless import EARLIEST_SHARE, is_hopeless, reachable_score
@@ -226,3 +226,24 @@ class TestHopeless:
     def test_far_away_is_hopeless(self):
         assert is_hopeless(0.60, 0.5, 0.95)
         assert is_hopeless(0.85, 0.9, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds", "limit", "steps"),
+    [
+        (100, 10.0, 0.0, 1000),  # no bound
+        (100, 10.0, 200.0, 1000),  # in time
+        (100, 10.0, 50.0, 500),  # at half the pace hoped for
+        (1, 0.5, 50.0, 1000),  # too early to tell
+        (490, 49.9, 50.0, 490 + 1),  # over in a moment: one more step, no fewer
+        (100, 10.0, 100.5, 1000),  # within the noise of its pace
+    ],
+)
+def test_steps_are_planned_so_that_they_end_in_time(step, seconds, limit, steps):
+    progress = _loop.Progress(step=step, seconds=seconds)
+    assert _loop.planned_steps(progress, 1000, 1000, limit) == steps
+
+
+def test_a_schedule_grows_back_when_the_pace_does():
+    progress = _loop.Progress(step=300, seconds=15.0)
+    assert _loop.planned_steps(progress, 500, 1000, 50.0) == 1000

@@ -110,11 +110,12 @@ class GradientBoosting:
 
         from sartor.catalog.models.parts.trees import sums_of, tree_ensemble
 
+        wrapped: Any = shipped
         trees: Any = shipped.get_submodule("module")
         nodes, constants, sums = [tree_ensemble(trees)], [], "sums"
-        factors = {"scale": shipped.scale, "mean": shipped.mean} if trees.outputs == 1 else {}
+        factors = {"scale": wrapped.scale, "mean": wrapped.mean} if trees.outputs == 1 else {}
         if trees.outputs == 1 and sums_of(trees) == 2:
-            factors |= {"factor": float(trees.factor), "mean": shipped.mean + float(trees.constant) * shipped.scale}
+            factors |= {"factor": float(trees.factor), "mean": wrapped.mean + float(trees.constant) * wrapped.scale}
             nodes.append(helper.make_node("Split", ["sums"], ["plain", "logarithms"], axis=1, num_outputs=2))
             nodes.append(helper.make_node("Exp", ["logarithms"], ["exponentials"]))
             nodes.append(helper.make_node("Mul", ["exponentials", "factor"], ["beyond"]))

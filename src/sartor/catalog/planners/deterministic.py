@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 
-from sartor import registry
 from sartor.catalog.contracts import Action, Plan, Situation
-from sartor.catalog.planners._schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder, probing_order
-from sartor.catalog.planners._trainer import START_S, Trainer
-from sartor.catalog.planners._workshop import UNCOMPRESSED, Step, Workshop, value_of
-from sartor.jobs import DescribeJob, ExplainJob
+from sartor.catalog.planners.parts.confirmation import Confirmation
+from sartor.catalog.planners.parts.forecast import Forecast
+from sartor.catalog.planners.parts.prospect import GAIN_EXPONENT, falling, prospect
+from sartor.catalog.planners.parts.reserve import Reserve
+from sartor.catalog.planners.parts.rungs import SLACK, Rungs
+from sartor.catalog.planners.parts.schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder
+from sartor.catalog.planners.parts.scout import Scout
+from sartor.catalog.planners.parts.trainer import Trainer
+from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
+from sartor.intervals import expected_maximum
+from sartor.jobs import DescribeJob
 from sartor.registry import register
-from sartor.types import Candidate, Network, Record
+from sartor.types import Candidate, Fate, Network, Record, Verdict
 
-CONFIRM_SECONDS = 4.0  # timed window per process, or …
-CONFIRM_SHARE = 0.01  # … this share of a small budget, but …
-CONFIRM_LEAST_S = 0.6  # … never less than this
-CONFIRM_PROCESSES = 3
-CONFIRM_ATTEMPTS = 3
-FEWEST_FIRST_EPOCHS = 0.5  # a shorter first training says little
-FIRST_RUNG_SHARE = 0.25  # of the training time
 COMPUTED_SHARE = 0.3  # of the training time
-GAIN_EXPONENT = 0.2  # error rates fell at least so with epochs, as a power, for every family we tried
-EXPLAINED = 6  # answers of the chosen candidate that are explained
+DUEL_SHARE = 0.12  # of the time for training, at most, goes into a short training without augmentation
 BASELINE_EPOCHS = 10.0
 BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
+BASELINE_SHARE = 0.25  # of the budget: a further baseline is not begun beyond it
+NEXT_LARGER = 2.0  # times what it took to compute a network, the next larger one of its family is expected to take
+LONGER = 1.7  # times the epochs it had: the best network is trained once more where time for so many is left
 
 
 @register("planners", "deterministic")
@@ -36,7 +38,16 @@ class Deterministic:
     """
 
     def plan(self, situation: Situation) -> Plan:
-        yield from _Course(situation).run()
+        course = _Course(situation)
+        steps = course.run()
+        try:
+            action = next(steps)
+            while True:
+                outcome = yield action
+                course.forecast.note(action, outcome)
+                action = steps.send(outcome)
+        except StopIteration:
+            return
 
 
 class _Course:
@@ -48,21 +59,24 @@ class _Course:
         self.effort: Effort = EFFORTS[situation.requirement.budget.effort]
         self.samples = situation.card.splits["train"].samples
         self.shop = Workshop(situation)
-        self.trainer = Trainer(situation, self.effort.throughput_seconds)
-        self._first_epochs = 0.0
+        self.forecast = Forecast(situation)
+        self.reserve = Reserve(situation, self.shop, self.forecast, self.effort)
+        self.trainer = Trainer(situation, self.effort, self.forecast, self.reserve)
+        self.scout = Scout(situation, self.shop, self.forecast, self.reserve, self.trainer, self.effort)
 
     def run(self) -> Plan:
         yield from self._describe()
-        yield from self._probe()
+        yield from self.scout.run()
         yield from self._train_baselines()
-        fitting = self._fitting()
+        fitting = self.reserve.fitting()
         if fitting:
             left = yield from self._fit_computed(fitting)
             if left:
                 yield from self._train_by_halving(left)
         else:
             yield from self._train_nearest()
-        yield from self._confirm()
+        yield from Confirmation(self.now, self.shop, self.reserve).run()
+        self.now.foresee(prospect(self.now, self.trainer))
 
     # --------------------------------------------------------------------------------------- cost before training
 
@@ -71,88 +85,76 @@ class _Course:
         job = DescribeJob(self.requirement.task, tuple(networks.values()))
         yield Action("describe", job, f"{len(networks)} networks", "estimate")
 
-    def _probe(self) -> Step[None]:
-        """Measure untrained networks on the target until the share of the budget is spent.
-
-        The smallest of what is computed in one pass come first: on a short budget they are what there is time for.
-        """
-        start = self.now.left_s()
-        allowance = self.requirement.budget.seconds * self.effort.probe_share
-        for network in probing_order((n, self.shop.size(n)) for n in self.shop.networks()):
-            for record in self._worth_probing(network):
-                if start - self.now.left_s() > allowance and self._fitting():
-                    return
-                yield from self._probe_candidate(record.candidate)
-
-    def _worth_probing(self, network: Network) -> Iterator[Record]:
-        """Its candidates that nothing speaks against, as things stand when each has its turn."""
-        for record in self.shop.of(network):
-            measured = value_of(record, "latency_p50_ms")
-            if not measured and record.candidate.id in self.now.open_candidates() and not self._can_wait(record):
-                yield record
-
-    def _can_wait(self, record: Record) -> bool:
-        """What only stores its weights smaller costs about what its parent does: it is tried once that is trained.
-
-        Unless its parent is too large, or not to be trained for itself.
-        """
-        if not record.notes.get("stores_less"):
-            return False
-        codes = {fate.candidate: fate.code for fate in self.now.decision().fates}
-        return codes.get(record.parent) not in ("TOO_LARGE", "TOO_MUCH_MEMORY", "REFERENCE")
-
-    def _probe_candidate(self, candidate: Candidate) -> Step[None]:
-        file = yield from self.shop.file(candidate, "")
-        if file:
-            job = self.shop.measure_job(candidate, file, self.effort.probe_seconds, trained=False)
-            yield Action("measure", job, candidate.id, "probe")
-
     # --------------------------------------------------------------------------------------- training
 
     def _train_baselines(self) -> Step[None]:
-        for network in self.shop.networks():
-            records = [r for r in self.shop.of(network) if r.notes.get("baseline")]
-            measured = [r for r in records if value_of(r, "latency_p50_ms")]
-            if measured and self.now.left_s() > 0:
-                epochs = on_ladder(max(1.0, min(BASELINE_EPOCHS, BASELINE_SAMPLES / self.samples)))
-                weights = yield from self.trainer.train(network, epochs, floor=0.0)
-                if weights:
-                    fastest = min(measured, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id))
-                    yield from self.shop.evaluate(fastest.candidate, weights, "validation")
+        """Baselines that were measured, the fastest first: one in any case, further ones in a share of the budget."""
+        start, allowance = self.now.left_s(), BASELINE_SHARE * self.requirement.budget.seconds
+        measured = [
+            (value_of(r, "latency_p50_ms"), r.candidate.id, r.candidate)
+            for r in self.now.records()
+            if r.notes.get("baseline") and not r.refusals and value_of(r, "latency_p50_ms")
+        ]
+        fastest: dict[str, Candidate] = {}
+        for _, _, candidate in sorted(measured, key=lambda entry: entry[:2]):
+            fastest.setdefault(candidate.network.id, candidate)
+        epochs = on_ladder(max(1.0, min(BASELINE_EPOCHS, BASELINE_SAMPLES / self.samples)))
+        longest = 0.0
+        for candidate in fastest.values():
+            before = self.now.left_s()
+            room = min(allowance - (start - before), self.trainer.training_time())
+            scoring = self.forecast.making(candidate) + self.forecast.evaluating(candidate, "validation")
+            if longest > room if longest else not self.reserve.has_time_for(self.forecast.training() + scoring):
+                return
+            weights = yield from self.trainer.train(
+                candidate.network, epochs, max(room, self.forecast.training()), floor=0.0
+            )
+            if weights:
+                yield from self.shop.evaluate(candidate, weights, "validation")
+            longest = max(longest, before - self.now.left_s())
 
     def _fit_computed(self, fitting: Sequence[Network]) -> Step[list[Network]]:
         """Fit what is computed in one pass, in a share of the time; what is left is returned.
 
         The smallest of every family comes first, then the next larger one of the family that does best. There is
-        nothing to halve or to try first: an attempt costs as much as the whole. What was not measured yet is measured
-        before it is fitted.
+        nothing to halve or to try first: an attempt costs as much as the whole. What is not known to fit yet is
+        measured before it is fitted.
         """
         waiting: dict[str, list[Network]] = {}
-        probed = {network.id for network in fitting}
-        for network in sorted(self._possible(), key=lambda n: (self.shop.size(n), n.id)):
+        for network in sorted(self.reserve.possible(), key=lambda n: (self.shop.size(n), n.id)):
             if is_computed(network):
                 waiting.setdefault(network.model, []).append(network)
         start, allowance = self.now.left_s(), COMPUTED_SHARE * self.trainer.training_time()
         errors: dict[str, float] = {}
         done: set[str] = set()
-        while waiting and start - self.now.left_s() <= allowance and self.trainer.training_time() >= START_S:
+        took: dict[str, float] = {}
+        while waiting and start - self.now.left_s() <= allowance:
             family = next((name for name in waiting if name not in errors), "") or min(waiting, key=errors.__getitem__)
+            expected = NEXT_LARGER * took.get(family, 0.0) + self.forecast.training()
+            if self.trainer.training_time() < expected:
+                break
             network = waiting[family].pop(0)
+            before = self.now.left_s()
             if not waiting[family]:
                 del waiting[family]
             done.add(network.id)
-            if network.id not in probed:
-                for record in self._worth_probing(network):
-                    yield from self._probe_candidate(record.candidate)
-                if network.id not in {n.id for n in self._fitting()}:
+            if not self._is_fitting(network):
+                way = self.scout.best_way(network)
+                if way is not None:
+                    yield from self.scout.probe(way)
+                if not self._is_fitting(network):
                     continue
-            weights = yield from self.trainer.train(network, 1.0, floor=0.0)
+            weights = yield from self.trainer.train(network, 1.0, 0.0, floor=0.0)
+            took[family] = before - self.now.left_s()
             error = math.inf
             if weights:
                 yield from self._deploy(network, weights)
                 error = self.trainer.promised(self.trainer.score(network, weights), 1.0)
             errors[family] = min(error, errors.get(family, math.inf))
         return [network for network in fitting if network.id not in done]
+
+    def _is_fitting(self, network: Network) -> bool:
+        return any(network.id == other.id for other in self.reserve.fitting())
 
     def _train_by_halving(self, fitting: Sequence[Network]) -> Step[None]:
         """Train all of a bracket fully where there is time; else a short training each, a long one for survivors.
@@ -165,63 +167,100 @@ class _Course:
         scores: dict[str, float] = {}
         ranked = bracket
         if len(bracket) > survivors and plenty > self.trainer.training_time():
-            ranked, scores = yield from self._first_rung(bracket, rates, survivors)
+            rungs = Rungs(self.trainer, self.shop, survivors)
+            ranked = yield from rungs.run(bracket, rates)
+            scores = {name: short.score for name, short in rungs.last.items()}
             for network in ranked[:survivors]:
-                epochs = min(self._first_epochs, self.trainer.enough(network))
-                yield from self.trainer.try_plain(network, epochs, scores[network.id])
+                short = rungs.first[network.id]
+                seconds = self.trainer.seconds(rates[network.id], short.epochs)
+                if seconds <= DUEL_SHARE * self.trainer.training_time(network):
+                    yield from self.trainer.try_plain(network, short.epochs, SLACK * seconds, short.score)
         halved, reached = bool(scores), dict[str, float]()
         begun: dict[str, float] = {}  # network -> epochs of its long training
         for network in ranked:
-            if halved and len(begun) >= survivors and self._is_met_on_validation() and self._may_stop():
+            enough = halved and len(begun) >= survivors and self._is_met_on_validation()
+            if enough and self._may_stop(network, rates[network.id], reached):
                 break
-            waiting = max(1, (survivors if halved else len(ranked)) - len(begun))
-            epochs = self.trainer.epochs(network, rates[network.id], self.trainer.training_time() / waiting)
-            if epochs < self.trainer.fewest(network) and (begun or self.trainer.training_time() < START_S):
+            waiting = max(1, survivors - len(begun)) if halved else 1  # there is time for all of them
+            time = self.trainer.training_time(network)
+            epochs = self.trainer.epochs(network, rates[network.id], time / waiting)
+            if epochs < self.trainer.fewest(network) and (begun or time < self.forecast.training()):
                 continue
             begun[network.id] = epochs
-            weights = yield from self.trainer.train(network, epochs, floor=self.trainer.floor())
+            seconds = max(time / waiting, self.forecast.training())
+            weights = yield from self.trainer.train(network, epochs, seconds, floor=self.trainer.floor())
             if weights:
                 yield from self._deploy(network, weights)
                 scores.pop(network.id, None)
                 reached[network.id] = self.trainer.score(network, weights)
         if reached and not halved:
             yield from self._try_plain_at_length(ranked, rates, reached, begun)
+        if reached and self.requirement.budget.effort != "quick":
+            yield from self._train_longer(ranked, rates, reached, begun)
         for network in ranked:
             if network.id in scores:
                 why = f"{scores[network.id]:.3f} after a short training; {ranked[0].id} promised more"
                 self.now.stop(network.id, "HALVED", why)
 
-    def _may_stop(self) -> bool:
-        """A search ends with the first that will do, but a thorough one uses the time it was given."""
-        return self.requirement.budget.effort != "thorough" or self.trainer.training_time() < START_S
+    def _may_stop(self, rival: Network, rate: float, reached: Mapping[str, float]) -> bool:
+        """What meets the limits is there: a quick search ends, a thorough one when its time does.
+
+        A balanced one ends when the best cannot be beaten beyond noise by the next in rank in the time left.
+        """
+        time, effort = self.trainer.training_time(rival), self.requirement.budget.effort
+        epochs = self.trainer.epochs(rival, rate, time)
+        if effort == "quick" or time < self.forecast.training() or epochs < self.trainer.fewest(rival):
+            return True
+        trained = [(result.epochs, result.score) for _, result in self.now.trained(rival.id) if result.epochs]
+        if effort == "thorough" or not trained or not reached:
+            return False
+        few, score = trained[0]
+        slopes = [falling(self.now, self.trainer, n) for n in self.reserve.fitting() if n.id in reached]
+        gain = max(1.0, epochs / few) ** -max(slopes, default=GAIN_EXPONENT)
+        best = min(reached.values(), key=lambda value: self.trainer.promised(value, 1.0))
+        margin = self.trainer.standard_error(best)
+        return self.trainer.promised(score, gain) >= self.trainer.promised(best, 1.0) - margin
 
     def _try_plain_at_length(
         self, networks: Sequence[Network], rates: dict[str, float], scores: dict[str, float], epochs: dict[str, float]
     ) -> Step[None]:
         """The best of fully trained networks once more without augmentation, where time is left for it."""
         best = min((n for n in networks if n.id in scores), key=lambda n: self.trainer.promised(scores[n.id], 1.0))
-        if self.trainer.seconds(rates[best.id], epochs[best.id]) < self.trainer.training_time():
-            weights = yield from self.trainer.try_plain(best, epochs[best.id], scores[best.id])
+        time = self.trainer.training_time()
+        if self.trainer.seconds(rates[best.id], epochs[best.id]) < time:
+            weights = yield from self.trainer.try_plain(best, epochs[best.id], time, scores[best.id])
             if weights:
+                yield from self._deploy(best, weights)
+
+    def _train_longer(
+        self, networks: Sequence[Network], rates: dict[str, float], scores: dict[str, float], epochs: dict[str, float]
+    ) -> Step[None]:
+        """The best network once more, where the time left is long enough for it to gain."""
+        best = min((n for n in networks if n.id in scores), key=lambda n: self.trainer.promised(scores[n.id], 1.0))
+        time = self.trainer.training_time(best)
+        longer = self.trainer.epochs(best, rates[best.id], time)
+        if longer >= LONGER * epochs[best.id]:
+            weights = yield from self.trainer.train(best, longer, time, floor=0.0, again=True)
+            score = self.trainer.score(best, weights) if weights else scores[best.id]
+            if self.trainer.promised(score, 1.0) < self.trainer.promised(scores[best.id], 1.0):
                 yield from self._deploy(best, weights)
 
     def _bracket(self, fitting: Sequence[Network]) -> Step[tuple[list[Network], dict[str, float]]]:
         """Networks that get a first training, largest first, with the rate each trains at."""
         rates: dict[str, float] = {}
         bracket: list[Network] = []
-        survivors = min(self.effort.survivors, len(fitting))
+        doubted: list[tuple[float, str, Network]] = []
         families = len({network.model for network in fitting})
         for network in largest_first((n, self.shop.size(n)) for n in fitting):
             if len(bracket) == max(self.effort.bracket, families):  # every family has its turn
                 break
-            long = max(0.0, self.trainer.training_time() * (1 - FIRST_RUNG_SHARE) / survivors - START_S)
             fewest = self.trainer.fewest(network)
-            rate = yield from self.trainer.rate(network, fewest * self.samples / max(long, START_S))
+            rate = yield from self.trainer.rate(network, self.trainer.needed_rate(network), self.shop.size)
             if rate is None:
                 continue
-            epochs = long * rate / self.samples
-            if epochs < fewest and self.trainer.is_unsure(network):
-                self.now.stop(network.id, "NOT_TRIED", "the machine was too busy to tell how fast it trains")
+            epochs = fewest * rate / self.trainer.needed_rate(network)
+            if epochs < fewest and self.trainer.doubt(network):
+                doubted.append((rate, network.id, network))
                 continue
             if epochs < fewest:
                 why = f"it would see the data {epochs:.1f} times within the budget; {fewest:g} is the least"
@@ -229,48 +268,24 @@ class _Course:
                 continue
             rates[network.id] = rate
             bracket.append(network)
+        if not bracket and doubted:  # all but one: the fastest may prove faster, and its time is bounded
+            rate, name, network = doubted.pop(doubted.index(max(doubted)))
+            rates[name] = rate
+            bracket.append(network)
+        for _, name, network in doubted:
+            self.now.stop(name, "NOT_TRIED", self.trainer.doubt(network))
         return bracket, rates
 
-    def _first_rung(
-        self, bracket: Sequence[Network], rates: dict[str, float], survivors: int
-    ) -> Step[tuple[list[Network], dict[str, float]]]:
-        """The same few epochs for each network; ranked by the error rate each promises for its long training.
-
-        Equal epochs rather than equal time: in equal time small networks always lead at first. What a network may
-        still gain grows slowly with the epochs it has left, so that fast ones get their due.
-
-        Returns:
-            Networks, most promising first, and their scores after the short training.
-        """
-        time = self.trainer.training_time() * FIRST_RUNG_SHARE
-        entrants = list(bracket)
-        while len(entrants) > survivors and self.trainer.common_epochs(entrants, rates, time) < FEWEST_FIRST_EPOCHS:
-            # What is computed in one pass is done then: it stays as long as there is something else to leave out.
-            trained = [n for n in entrants if self.trainer.enough(n) > 1] or entrants
-            entrants.remove(min(trained, key=lambda n: (rates[n.id], n.id)))
-        common = max(FEWEST_FIRST_EPOCHS, on_ladder(self.trainer.common_epochs(entrants, rates, time)))
-        self._first_epochs = common
-        scores: dict[str, float] = {}
-        for network in entrants:
-            epochs = min(common, self.trainer.enough(network))
-            weights = yield from self.trainer.train(network, epochs, floor=0.0, short=True)
-            if weights:
-                scores[network.id] = self.trainer.score(network, weights)
-                # both are bounds from below: a probe may meet a busy second, a training stops to be judged
-                rates[network.id] = max(rates[network.id], self.now.trained(network.id)[-1][1].samples_per_s)
-        long = self.trainer.training_time() / survivors
-
-        def promise(network: Network) -> tuple[float, float, str]:
-            more = self.trainer.epochs(network, rates[network.id], long) / min(common, self.trainer.enough(network))
-            gain = max(1.0, more) ** -GAIN_EXPONENT
-            return self.trainer.promised(scores[network.id], gain), self.shop.size(network), network.id
-
-        return sorted((n for n in entrants if n.id in scores), key=promise), dict(scores)
-
     def _is_met_on_validation(self) -> bool:
-        """True when some candidate has no limit left in doubt but for final evidence."""
+        """True when some candidate has no limit left in doubt but for final evidence.
+
+        The best of many networks looks better on validation than it is; what is expected of that is taken off first.
+        """
+        scored = {fate.candidate.split("/")[0] for fate in self.now.decision().fates if _is_scored(fate)}
+        excess = expected_maximum(len(scored))
         return any(
-            fate.code in ("INCONCLUSIVE", "NOT_FINALIST", "CHOSEN") and all(v.outcome == "met" for v in fate.verdicts)
+            fate.code in ("INCONCLUSIVE", "NOT_FINALIST", "CHOSEN")
+            and all(v.outcome == "met" and _holds_without(v, excess) for v in fate.verdicts)
             for fate in self.now.decision().fates
         )
 
@@ -282,23 +297,26 @@ class _Course:
         """
         for network, weights in self._best_known():
             for record in self.shop.of(network):
-                if not value_of(record, "latency_p50_ms"):
-                    yield from self._probe_candidate(record.candidate)
+                probing = self.scout.probing(record.candidate) + self.reserve.judging(network)
+                if not value_of(record, "latency_p50_ms") and self.reserve.has_time_for(probing):
+                    yield from self.scout.probe(record.candidate)
             yield from self._deploy(network, weights, even_if_ruled_out=True)
         probed = [
             (latency, r.candidate.network)
             for r in self.now.records()
             if not r.notes.get("baseline") and (latency := value_of(r, "latency_p95_ms"))
         ]
-        time = min(self.trainer.training_time(), 0.3 * self.requirement.budget.seconds, 150.0)
-        if not probed or time < START_S:
-            return
-        fastest = min(latency for latency, _ in probed)
+        fastest = min((latency for latency, _ in probed), default=0.0)
         near = {network.id: network for latency, network in probed if latency <= 2 * fastest}
+        judged = max((self.reserve.judging(network) for network in near.values()), default=0.0)
+        time = min(self.now.left_s() - judged, 0.3 * self.requirement.budget.seconds, 150.0)
+        if time < self.forecast.training():
+            return
         for network in sorted(near.values(), key=lambda n: (-self.shop.size(n), n.id)):
-            rate = yield from self.trainer.rate(network, self.samples / time)
+            rate = yield from self.trainer.rate(network, self.samples / time, self.shop.size)
             if rate is not None and rate * time / self.samples >= 1:
-                weights = yield from self.trainer.train(network, self.trainer.epochs(network, rate, time), floor=0.0)
+                epochs = self.trainer.epochs(network, rate, time)
+                weights = yield from self.trainer.train(network, epochs, time, floor=0.0)
                 if weights:
                     yield from self._deploy(network, weights, even_if_ruled_out=True)
                 return
@@ -309,7 +327,7 @@ class _Course:
             (-self.trainer.promised(result.score, 1.0), network.id, network, result.weights.sha256)
             for network in self.shop.networks()
             for job, result in self.now.trained(network.id)[-1:]
-            if job.recipe.epochs >= self.trainer.fewest(network) and not result.stopped
+            if (result.epochs or job.recipe.epochs) >= self.trainer.fewest(network) and not result.stopped
         ]
         return [
             (network, weights) for _, _, network, weights in sorted(known, reverse=True)[: self.effort.survivors + 1]
@@ -318,110 +336,67 @@ class _Course:
     # --------------------------------------------------------------------------------------- files and their quality
 
     def _deploy(self, network: Network, weights: str, *, even_if_ruled_out: bool = False) -> Step[None]:
-        """Evaluate a trained network on validation in its fastest deployments, each parent before its child."""
-        openings = self.now.open_candidates()
-        records = [r for r in self.shop.of(network) if even_if_ruled_out or r.candidate.id in openings]
-        records = [r for r in records if value_of(r, "latency_p50_ms")]
-        fastest = sorted(records, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id))
-        chosen = fastest[: self.effort.deployments]
-        parents = {r.parent for r in chosen if r.parent}
-        chosen += [r for r in self.shop.of(network) if r.candidate.id in parents and r not in chosen]
-        for record in sorted(chosen, key=lambda r: (bool(r.parent), r.candidate.id)):
-            yield from self.shop.evaluate(record.candidate, weights, "validation")
-        yield from self._store_smaller(network, weights, {record.candidate.id for record in chosen})
+        """Evaluate a trained network on validation in its fastest deployments, each parent before its child.
 
-    def _store_smaller(self, network: Network, weights: str, deployed: set[str]) -> Step[None]:
-        """The fastest deployment that may have smaller weights with these, unless a compressed one does as well."""
-        openings = deployed & self.now.open_candidates()
+        Ways that were not measured yet are measured now. The first is evaluated in any case, further ones while there
+        is time for them beside the confirmation.
+        """
+        most, begun, scored = self.reserve.deployments(network), False, set[str]()
+        wanted = self.reserve.to_deploy(network, most, even_if_ruled_out=even_if_ruled_out)
+        while wanted:
+            for record in wanted:
+                if begun and not self._has_time_to_deploy(record, even_if_ruled_out=even_if_ruled_out):
+                    return
+                candidate = record.candidate
+                if not value_of(record, "latency_p50_ms"):
+                    yield from self.scout.probe(candidate)
+                ruled_out = candidate.id not in self.now.open_candidates() and not even_if_ruled_out
+                if not ruled_out or candidate.id in self.reserve.parents(network):
+                    begun = True
+                    yield from self.shop.evaluate(candidate, weights, "validation")
+                    scored.add(candidate.id)
+            wanted = [] if begun else self.reserve.to_deploy(network, 1)
+        yield from self._store_smaller(network, weights, scored)
+
+    def _store_smaller(self, network: Network, weights: str, scored: set[str]) -> Step[None]:
+        """The fastest way scored that may have smaller weights, unless a compressed one does as well, or may."""
+        openings = scored & self.now.open_candidates()
         records = {r.candidate.id: r for r in self.shop.of(network)}
         children = {r.parent: r for r in records.values() if r.notes.get("stores_less") and r.parent in openings}
-        if not children or self.now.left_s() <= 0:
+        if not children:
             return
         root = records[min(children, key=lambda name: (value_of(records[name], "latency_p50_ms"), name))]
-        if any(records[name].parent and self.trainer.as_good(records[name], root) for name in openings):
+        compressed = [r for r in records.values() if r.parent and not r.notes.get("stores_less")]
+        judged = [r for r in compressed if r.candidate.id in openings]
+        tried = any(r.candidate.id in scored for r in compressed)
+        untried = not tried and any(r.candidate.id in self.now.open_candidates() for r in compressed)
+        if untried or any(self.trainer.as_good(record, root) for record in judged):
             return
         child = children[root.candidate.id]
-        if not value_of(child, "latency_p50_ms"):
-            yield from self._probe_candidate(child.candidate)
-        yield from self.shop.evaluate(child.candidate, weights, "validation")
+        if self._has_time_to_deploy(child, even_if_ruled_out=False):
+            if not value_of(child, "latency_p50_ms"):
+                yield from self.scout.probe(child.candidate)
+            yield from self.shop.evaluate(child.candidate, weights, "validation")
 
-    # --------------------------------------------------------------------------------------- confirmation
+    def _has_time_to_deploy(self, record: Record, *, even_if_ruled_out: bool) -> bool:
+        """True where one more way can be scored, and measured where it was not, before a confirmation."""
+        candidate = record.candidate
+        seconds = self.forecast.making(candidate) + self.forecast.evaluating(candidate, "validation")
+        seconds += 0.0 if value_of(record, "latency_p50_ms") else self.scout.probing(candidate)
+        return self.reserve.has_time_for(
+            seconds + (0.0 if even_if_ruled_out else self.reserve.least_confirming(record))
+        )
 
-    def _confirm(self) -> Step[None]:
-        """Test split, trained timing and the comparison with the parent, for the one the decision asks for."""
-        confirmed: set[str] = set()
-        while (name := self.now.decision().next) and name not in confirmed:
-            confirmed.add(name)
-            record = self.shop.record(name)
-            assert record.artifact is not None
-            weights = self.shop.weights_of(record)
-            yield from self.shop.evaluate(record.candidate, weights, "test")
-            yield from self._confirm_cost(record.candidate, record.artifact.sha256)
-            if record.parent:
-                yield from self._compare(record, self.shop.record(record.parent).candidate, weights)
-        chosen = self.now.decision().chosen
-        if chosen:
-            yield from self._measure_reference(self.shop.record(chosen))
-            yield from self._explain(self.shop.record(chosen))
 
-    def _confirm_cost(self, candidate: Candidate, file: str) -> Step[None]:
-        """Time the trained file in several fresh processes; again, a little longer, while the machine is noisy."""
-        for attempt in range(CONFIRM_ATTEMPTS):
-            seconds = self._confirm_seconds() + attempt
-            job = self.shop.measure_job(candidate, file, seconds, trained=True, processes=CONFIRM_PROCESSES)
-            outcome = yield Action("measure", job, candidate.id, "confirm")
-            if outcome.refusal or not any(m.noisy for m in outcome.result.measurements) or self.now.left_s() < 0:
-                return
+def _is_scored(fate: Fate) -> bool:
+    """True when its quality was measured on validation."""
+    return any(v.measurement is not None and v.measurement.split == "validation" for v in fate.verdicts)
 
-    def _confirm_seconds(self) -> float:
-        return min(CONFIRM_SECONDS, max(CONFIRM_LEAST_S, CONFIRM_SHARE * self.requirement.budget.seconds))
 
-    def _compare(self, record: Record, other: Candidate, weights: str) -> Step[None]:
-        file = yield from self.shop.file(record.candidate, weights)
-        other_file = yield from self.shop.file(other, weights)
-        if file and other_file:
-            yield self.shop.comparison(record.candidate, file, other, other_file, "latency_vs_parent")
-
-    def _measure_reference(self, record: Record) -> Step[None]:
-        """The same network in torch, eager, fp32: what one would have run without the search."""
-        if hasattr(registry.get("models", record.candidate.network.model), "cost"):
-            return  # a graph that torch does not see: it would only hand it on to another runtime
-        reference = Candidate(record.candidate.network, UNCOMPRESSED, "torch", "fp32", record.candidate.threads)
-        weights = self.shop.weights_of(record)
-        file = yield from self.shop.exported(reference.network, weights, "torch")
-        if file:
-            job = self.shop.measure_job(reference, file, self._confirm_seconds(), trained=True)
-            yield Action("measure", job, reference.id, "confirm")
-            ours = yield from self.shop.file(record.candidate, weights)
-            yield self.shop.comparison(record.candidate, ours, reference, file, "latency_vs_reference")
-
-    # --------------------------------------------------------------------------------------- views
-
-    def _fitting(self) -> list[Network]:
-        """Networks, no baselines, with a candidate that was measured and that no limit on cost rules out."""
-        openings = self.now.open_candidates()
-        found = {
-            r.candidate.network.id: r.candidate.network
-            for r in self.now.records()
-            if r.candidate.id in openings and not r.notes.get("baseline") and value_of(r, "latency_p50_ms")
-        }
-        return list(found.values())
-
-    def _possible(self) -> list[Network]:
-        """Networks, no baselines, with a candidate that nothing rules out, measured or not."""
-        openings = self.now.open_candidates()
-        found = {
-            r.candidate.network.id: r.candidate.network
-            for r in self.now.records()
-            if r.candidate.id in openings and not r.notes.get("baseline")
-        }
-        return list(found.values())
-
-    def _explain(self, record: Record) -> Step[None]:
-        """Why the chosen file answers a few test samples, spread evenly, as it does."""
-        assert record.artifact is not None
-        file, n = record.artifact.sha256, self.now.card.splits["test"].samples
-        chosen = sorted({round(place * (n - 1) / max(1, EXPLAINED - 1)) for place in range(min(n, EXPLAINED))})
-        pipeline = self.shop.pipeline(record.candidate, file)
-        job = ExplainJob(file, pipeline, self.now.card.fingerprint, "test", tuple(chosen))
-        yield Action("explain", job, record.candidate.id, "confirm")
+def _holds_without(verdict: Verdict, excess: float) -> bool:
+    """True when a verdict on validation is met even with so many standard errors taken off."""
+    value = verdict.measurement
+    if value is None or value.split != "validation":
+        return True
+    taken = excess * (value.high - value.low) / (2 * NormalDist().inv_cdf(0.5 + value.confidence / 2))
+    return verdict.limit.holds(value.low - taken if verdict.limit.bound == "min" else value.high + taken)

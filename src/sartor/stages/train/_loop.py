@@ -37,6 +37,8 @@ CHECKPOINT_EVERY_S = 20.0
 _CHECKPOINT_SHARE = 0.02  # of the time, at most, where checkpoints are large
 _TELL_EVERY_S = 1.0
 _EVALUATIONS = 8
+_PACE_SHARE = 0.05  # of a training's time: before, its pace says little
+_PACE_NOISE = 0.02  # a schedule is not planned anew for less
 _PROBE_WARMUP_STEPS = 2
 _RECALIBRATION_SAMPLES, _RECALIBRATION_EPOCHS = 4096, 2
 WORST = 1e12  # the score of a training that diverged, where lower is better
@@ -54,6 +56,7 @@ class Progress:
     highest: float = 0.0  # upper end of the best score's interval
     best: float | None = None  # best score before the end, of the state kept as ``Training.best``, and its epoch
     best_epoch: float = 0.0
+    steps: int = 0  # of the whole schedule, as last planned; 0 for as many as asked for
 
 
 class Training:
@@ -140,6 +143,7 @@ def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scr
         _, tensors, state = found
         training.restore(tensors)
         progress = from_plain(Progress, state)
+        training.steps = progress.steps or training.steps
     scorer = Scorer(job, data, training.device, training.dtype)
     stopped = _run(training, scorer, progress, scratch, tell)
     score, kept = _settle(training, job, data, progress, stopped)
@@ -207,36 +211,54 @@ def _sample_batches(training: Training) -> Iterator[Tensor]:
 
 def _run(training: Training, scorer: Scorer, progress: Progress, scratch: Path, tell: Tell) -> str:
     """Steps, evaluations, checkpoints. Returns why it ended early, or nothing."""
-    steps = training.steps
+    asked = max(1, round(training.job.recipe.epochs * training.feed.steps_per_epoch))
     looks = max(2, min(_EVALUATIONS, round(training.job.recipe.epochs)))  # short trainings spend little on looking
-    evaluations = {round(steps * part / looks) for part in range(1, looks + 1)}
     started = time.perf_counter() - progress.seconds
     saved = told = time.perf_counter()
     pause, loss_sum = CHECKPOINT_EVERY_S, torch.tensor(progress.losses, dtype=torch.float64, device=training.device)
-    while progress.step < steps:
+    while progress.step < training.steps:
         loss_sum += training.take_step(progress.step)
         progress.step += 1
         progress.counted += 1
         now = time.perf_counter()
         progress.seconds = now - started
-        if progress.step in evaluations:
+        if _is_to_look(progress.step, training.steps, looks):
             progress.losses = float(loss_sum)
             stopped = _evaluate(training, scorer, progress)
             loss_sum.zero_()
             if stopped:
                 return stopped
-        if now - told >= _TELL_EVERY_S or progress.step == steps:
+        if now - told >= _TELL_EVERY_S or progress.step == training.steps:
             told = now
-            tell(_sentence(training, progress), progress.step / steps)
+            if progress.step < training.steps:
+                progress.steps = training.steps = planned_steps(progress, training.steps, asked, training.job.seconds)
+            tell(_sentence(training, progress), progress.step / training.steps)
             if not math.isfinite(float(loss_sum)):
                 return "DIVERGED"
-        if now - saved >= pause and progress.step < steps:
+        if now - saved >= pause and progress.step < training.steps:
             before = time.perf_counter()
             progress.losses = float(loss_sum)
             _checkpoints.write_checkpoint(scratch, progress.step, training.tensors(), to_plain(progress))
             saved = time.perf_counter()
             pause = max(CHECKPOINT_EVERY_S, (saved - before) / _CHECKPOINT_SHARE)
     return ""
+
+
+def _is_to_look(step: int, steps: int, looks: int) -> bool:
+    """True at every ``looks``-th part of the schedule, its end included."""
+    return step in {round(steps * part / looks) for part in range(1, looks + 1)}
+
+
+def planned_steps(progress: Progress, planned: int, asked: int, seconds: float) -> int:
+    """Steps that end in time at the pace so far: fewer than asked for where that is too slow, at least one more.
+
+    The learning rate follows the share of the schedule done, so a shorter schedule still ends at zero.
+    """
+    if not seconds or progress.step == 0 or progress.seconds < _PACE_SHARE * seconds:
+        return planned
+    in_time = progress.step + int((seconds - progress.seconds) * progress.step / max(progress.seconds, 1e-9))
+    wanted = max(progress.step + 1, min(asked, in_time))
+    return wanted if abs(wanted - planned) > _PACE_NOISE * planned or wanted == asked else planned
 
 
 def _evaluate(training: Training, scorer: Scorer, progress: Progress) -> str:

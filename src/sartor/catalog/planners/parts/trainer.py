@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sartor import registry
 from sartor.catalog.contracts import Action, Situation
-from sartor.catalog.planners._schedule import enough_epochs, on_ladder
-from sartor.catalog.planners._workshop import Step
+from sartor.catalog.planners.parts.forecast import Forecast
+from sartor.catalog.planners.parts.reserve import Reserve
+from sartor.catalog.planners.parts.schedule import Effort, enough_epochs, on_ladder
+from sartor.catalog.planners.parts.workshop import Step
 from sartor.jobs import ThroughputJob, TrainJob, TrainResult
 from sartor.types import Network, Record
 
-RESERVE_SHARE = 0.12  # of the budget, kept for evaluation and confirmation …
-RESERVE_S = 90.0  # … but no more than this
 REUSE_SHARE = 0.6  # a training of another run with so large a share of the epochs wanted is not done again
 FEWEST_EPOCHS = 3.0  # a network that would see its data less often in its long training is not begun
 LARGEST_MARGIN = 0.1  # of a score: what is not seen below it is not looked for
 RATE_ATTEMPTS = 3  # at a training rate, on a busy machine
-START_S = 3.0  # a training process starts, loads and evaluates about so long
+PROBE_SHARE = 0.02  # of the time for training: where finding out how fast a network trains takes more, others speak
+MOST_PROBE_SHARE = 0.3  # where it takes more than this, it is not found out
+LONG_SHARE = 0.75  # of the time for training goes to long trainings
+CEILING_SHARE = 0.15  # of the arithmetic ceiling that training reaches, until a rate was measured
+STEP_WORK = 3.0  # times the operations of an answer, those of a training step per sample
+LOOKING = 0.85  # of a training's time goes into its steps, the rest into looking at its score
 
 
 class Trainer:
     """Trains networks of one situation; whatever was trained once is not trained again."""
 
-    def __init__(self, situation: Situation, throughput_seconds: float) -> None:
-        self.now, self.requirement = situation, situation.requirement
+    def __init__(self, situation: Situation, effort: Effort, forecast: Forecast, reserve: Reserve) -> None:
+        self.now, self.requirement, self.survivors = situation, situation.requirement, effort.survivors
+        self.forecast, self.reserve = forecast, reserve
         self.samples = situation.card.splits["train"].samples
         self.primary = registry.get("tasks", situation.requirement.task).metrics[0]
-        self._throughput_seconds = throughput_seconds
+        self._throughput_seconds = effort.throughput_seconds
         self._plain: set[str] = set()  # networks that do better without augmentation
         self._begun: set[str] = set()  # networks that this plan had trained
-        self._unsure: set[str] = set()  # networks whose rate was never measured on a quiet machine
+        self._unsure: dict[str, str] = {}  # networks whose rate was not measured on a quiet machine -> why
+        self._rates: dict[str, tuple[Network, float]] = {}  # measured, of this plan
 
     def promised(self, score: float, gain: float) -> float:
         """The error believed to be left after a longer training: it shrinks by the factor ``gain``; lower is better."""
@@ -53,57 +60,110 @@ class Trainer:
 
     def common_epochs(self, networks: Sequence[Network], rates: dict[str, float], seconds: float) -> float:
         """Epochs that every network can have when they share a time; what is computed takes one pass in any case."""
-        passes = {network.id: self.samples / rates[network.id] / 0.85 for network in networks}
+        passes = {network.id: self.samples / rates[network.id] / LOOKING for network in networks}
         computed = sum(passes[network.id] for network in networks if self.enough(network) <= 1)
-        left = max(0.0, seconds - START_S * len(networks) - computed)
+        left = max(0.0, seconds - self.forecast.training() * len(networks) - computed)
         again = sum(passes.values()) - computed
         return left / again if again else float(left > 0)
 
-    def rate(self, network: Network, least: float) -> Step[float | None]:
+    def rate(self, network: Network, least: float, size: Callable[[Network], float]) -> Step[float | None]:
         """Training samples per second, measured; again, a few times, where a busy machine gave less than ``least``.
 
-        A busy machine only slows, so the highest is kept. Where none was quiet, :meth:`is_unsure` says so.
+        A busy machine only slows, so the highest is kept. Where none was quiet, :meth:`doubt` says so. Where
+        measuring takes too large a share of the time, the rate of another network speaks by its ``size``; but none is
+        left out for that.
         """
         known = self.now.trained(network.id)
         if known:
             return known[-1][1].samples_per_s
+        guess = self._guessed(network, size)
+        time = self.training_time()
+        if guess >= least and self._probe_seconds() > PROBE_SHARE * time:
+            return guess
+        if self._probe_seconds() > MOST_PROBE_SHARE * time:
+            self._unsure[network.id] = "the budget leaves no time to find out how fast it trains"
+            return self.expected_rate(network, size)
         highest, job = 0.0, self._train_job(network, 1.0, floor=0.0)
         for attempt in range(RATE_ATTEMPTS):
+            if attempt and self._probe_seconds() > PROBE_SHARE * self.training_time():
+                return highest
             outcome = yield Action(
                 "throughput", ThroughputJob(job, self._throughput_seconds, attempt), network.id, "train"
             )
             if outcome.refusal:
                 return highest or None
             highest = max(highest, float(outcome.result.samples_per_s))
-            self._unsure.discard(network.id)
+            self._rates[network.id] = network, highest
+            self._unsure.pop(network.id, None)
             if not outcome.result.noisy or highest >= least:
                 return highest
-            self._unsure.add(network.id)
+            self._unsure[network.id] = "the machine was too busy to tell how fast it trains"
         return highest
 
-    def is_unsure(self, network: Network) -> bool:
-        """True when its rate is too low only as far as a busy machine could tell."""
-        return network.id in self._unsure
+    def knows_a_rate(self) -> bool:
+        """True once any rate was measured."""
+        return bool(self._rates)
 
-    def training_time(self) -> float:
-        """Seconds left for training: the budget less the reserve for evaluation and confirmation."""
-        return self.now.left_s() - self.reserve()
+    def needed_rate(self, network: Network) -> float:
+        """Samples per second at which its long training would see the data just often enough."""
+        long = self.training_time() * LONG_SHARE / self.survivors - self.forecast.training()
+        return self.fewest(network) * self.samples / max(long, self.forecast.training())
+
+    def expected_rate(self, network: Network, size: Callable[[Network], float]) -> float:
+        """Samples per second believed before it was measured: like others by size, or a share of the ceiling."""
+        known = self.now.trained(network.id)
+        if known or network.id in self._rates:
+            return known[-1][1].samples_per_s if known else self._rates[network.id][1]
+        cost = self.now.cost_of(network.id)
+        if self._rates or cost is None:
+            return self._guessed(network, size)
+        ceiling = max(
+            (c.operations_per_s for name, c in self.now.device.ceilings.items() if name == "fp32"), default=1e11
+        )
+        return CEILING_SHARE * ceiling / (STEP_WORK * max(1, cost.operations))
+
+    def _guessed(self, network: Network, size: Callable[[Network], float]) -> float:
+        """The rate that the network nearest in size suggests, one of the same family before others; 0 without one."""
+        if not self._rates:
+            return 0.0
+        own = max(1e-9, size(network))
+
+        def apart(pair: tuple[Network, float]) -> tuple[bool, float]:
+            return pair[0].model != network.model, abs(math.log(max(1e-9, size(pair[0])) / own))
+
+        other, rate = min(self._rates.values(), key=apart)
+        return rate * max(1e-9, size(other)) / own
+
+    def _probe_seconds(self) -> float:
+        return self.forecast.training() + self._throughput_seconds
+
+    def doubt(self, network: Network) -> str:
+        """Why its rate, if too low, may be so for no fault of its own; empty where it was measured well."""
+        return self._unsure.get(network.id, "")
+
+    def training_time(self, network: Network | None = None) -> float:
+        """Seconds left for training a network, or any: the budget less what is to be done afterwards."""
+        return self.now.left_s() - self.reserve.after(network)
 
     def seconds(self, rate: float, epochs: float) -> float:
         """How long a training takes, start and evaluation included."""
-        return START_S + epochs * self.samples / rate / 0.85
+        return self.forecast.training() + epochs * self.samples / rate / LOOKING
 
     def epochs(self, network: Network, rate: float, seconds: float) -> float:
         """Epochs that fit into a time, with room for start and evaluation."""
-        wanted = max(0.0, seconds - START_S) * 0.85 * rate / self.samples
+        wanted = max(0.0, seconds - self.forecast.training()) * LOOKING * rate / self.samples
         return on_ladder(min(wanted, self.enough(network)))
 
-    def train(self, network: Network, epochs: float, *, floor: float, short: bool = False) -> Step[str]:
-        """Weights after so many epochs; trainings that exist serve when they are nearly as long, or longer.
+    def train(
+        self, network: Network, epochs: float, seconds: float, *, floor: float, short: bool = False, again: bool = False
+    ) -> Step[str]:
+        """Weights after so many epochs, fewer where ``seconds`` are over before, start and final scoring included.
 
-        The longest of them is taken, or the shortest where others are to be compared with it (``short``).
+        Trainings that exist serve when they are nearly as long, or longer: the longest of them, or the shortest where
+        others are to be compared with it (``short``). One that is stopped speaks against the network, but not where it
+        was trained well before (``again``).
         """
-        job = self._train_job(network, epochs, floor=floor)
+        job = self._train_job(network, epochs, floor=floor, seconds=seconds)
         known = self._known(job)
         if known:
             return known[0 if short else -1].weights.sha256
@@ -111,11 +171,11 @@ class Trainer:
         outcome = yield Action("train", job, network.id, "train")
         if outcome.refusal:
             return ""
-        if outcome.result.stopped:
+        if outcome.result.stopped and not again:
             self.now.stop(network.id, outcome.result.stopped, f"stopped at {outcome.result.score:.3f} on validation")
         return str(outcome.result.weights.sha256)
 
-    def try_plain(self, network: Network, epochs: float, score: float) -> Step[str]:
+    def try_plain(self, network: Network, epochs: float, seconds: float, score: float) -> Step[str]:
         """Train as long without augmentation; where that is clearly better it is trained so from now on.
 
         Clearly: by more than one standard error of the score, and by more after few epochs, when without augmentation
@@ -128,10 +188,10 @@ class Trainer:
         task = registry.get("tasks", self.requirement.task)
         wanted = self._train_job(network, epochs, floor=0.0).recipe.augment
         helpful = [name for name in wanted if name != "auto" or task.augmentations(self.now.card)]
-        margin = self._standard_error(score) * max(1.0, FEWEST_EPOCHS / epochs)
+        margin = self.standard_error(score) * max(1.0, FEWEST_EPOCHS / epochs)
         if not helpful or margin > LARGEST_MARGIN or network.id not in self._begun:
             return ""
-        job = self._train_job(network, epochs, floor=0.0, plain=True)
+        job = self._train_job(network, epochs, floor=0.0, seconds=seconds, plain=True)
         found = next(iter(self._known(job)), None)
         if found is None:
             outcome = yield Action("train", job, network.id, "train")
@@ -150,16 +210,18 @@ class Trainer:
             result
             for other, result in self.now.trained(job.network.id)
             if other.recipe.augment == job.recipe.augment
-            and other.recipe.epochs >= REUSE_SHARE * job.recipe.epochs
+            and (result.epochs or other.recipe.epochs) >= REUSE_SHARE * job.recipe.epochs
             and not result.stopped
         ]
 
-    def _standard_error(self, score: float) -> float:
+    def standard_error(self, score: float) -> float:
         """Of a share over the validation samples; 0 for what is no share."""
         n = max(1, self.now.card.splits["validation"].samples)
         return math.sqrt(max(0.0, score * (1 - score)) / n) if self.primary.bounded else 0.0
 
-    def _train_job(self, network: Network, epochs: float, *, floor: float, plain: bool = False) -> TrainJob:
+    def _train_job(
+        self, network: Network, epochs: float, *, floor: float, seconds: float = 0.0, plain: bool = False
+    ) -> TrainJob:
         recipe = registry.get("models", network.model).recipe(network, self.samples, epochs)
         if plain or network.id in self._plain:
             recipe = replace(recipe, augment=())
@@ -171,6 +233,9 @@ class Trainer:
             self.requirement.seed,
             self.requirement.target.threads,
             floor,
+            math.ceil(max(1.0, seconds - self.forecast.training()))
+            if seconds and recipe.optimizer != "closed-form"
+            else 0.0,
         )
 
     def as_good(self, record: Record, other: Record) -> bool:
@@ -188,11 +253,16 @@ class Trainer:
         """The score on validation of weights that were trained."""
         return next(r.score for _, r in self.now.trained(network.id) if r.weights.sha256 == weights)
 
+    def reached(self, network: Network, weights: str) -> tuple[float, float]:
+        """Score on validation and epochs of weights that were trained."""
+        job, result = next(pair for pair in self.now.trained(network.id) if pair[1].weights.sha256 == weights)
+        return result.score, result.epochs or job.recipe.epochs
+
+    def fastest(self, network: Network) -> float:
+        """The highest rate that any of its trainings showed."""
+        return max(result.samples_per_s for _, result in self.now.trained(network.id))
+
     def floor(self) -> float:
         """The lowest value of the primary metric that a limit allows; 0 without one."""
         floors = [x.value for x in self.requirement.limits if x.metric == self.primary.name and x.bound == "min"]
         return max(floors, default=0.0)
-
-    def reserve(self) -> float:
-        """Seconds kept for evaluation and confirmation."""
-        return min(RESERVE_S, self.requirement.budget.seconds * RESERVE_SHARE)

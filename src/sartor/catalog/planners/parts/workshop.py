@@ -170,6 +170,16 @@ class Workshop:
         records = [r for r in self.now.records() if r.candidate.network.id == network.id and not r.refusals]
         return sorted(records, key=lambda r: (bool(r.parent), r.candidate.id))
 
+    def can_wait(self, record: Record) -> bool:
+        """What only stores its weights smaller costs about what its parent does: it is tried once that is trained.
+
+        Unless its parent is too large, or not to be trained for itself.
+        """
+        if not record.notes.get("stores_less"):
+            return False
+        codes = {fate.candidate: fate.code for fate in self.now.decision().fates}
+        return codes.get(record.parent) not in ("TOO_LARGE", "TOO_MUCH_MEMORY", "REFERENCE")
+
     def record(self, candidate: str) -> Record:
         return next(r for r in self.now.records() if r.candidate.id == candidate)
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 
 from sartor import registry
 from sartor.types import Network
@@ -57,44 +57,9 @@ def enough_epochs(samples: int) -> float:
     return on_ladder(min(200.0, max(30.0, 2_000_000 / max(1, samples))))
 
 
-def ends_first(networks: Iterable[tuple[Network, float]]) -> list[Network]:
-    """Networks in an order that learns most from the first few: a family's largest, its smallest, and so on.
-
-    Args:
-        networks: each with its size (operations); families take turns.
-    """
-    families: dict[str, list[tuple[float, Network]]] = defaultdict(list)
-    for network, size in networks:
-        families[network.model].append((size, network))
-    queues = []
-    for members in families.values():
-        ordered = [network for _, network in sorted(members, key=lambda pair: (-pair[0], pair[1].id))]
-        half = (len(ordered) + 1) // 2
-        down, up = ordered[:half], ordered[half:][::-1]
-        queues.append([n for n in chain.from_iterable(zip_longest(down, up)) if n is not None])
-    return [network for turn in zip_longest(*queues) for network in turn if network is not None]
-
-
 def is_computed(network: Network) -> bool:
     """True for what is fitted in one pass, baselines among it."""
     return bool(registry.get("models", network.model).fitting == "closed-form")
-
-
-def probing_order(networks: Iterable[tuple[Network, float]]) -> list[Network]:
-    """The smallest of every family that is computed, what is trained (ends first), the rest of the computed ones.
-
-    Baselines behind the first of them: on a short budget they are not what is wanted.
-    """
-    first: dict[str, Network] = {}
-    trained: list[tuple[Network, float]] = []
-    rest: list[Network] = []
-    for network, size in sorted(networks, key=lambda pair: (pair[1], pair[0].id)):
-        if not is_computed(network):
-            trained.append((network, size))
-        elif first.setdefault(network.model, network) is not network:
-            rest.append(network)
-    smallest = sorted(first.values(), key=lambda network: registry.get("models", network.model).baseline)
-    return [*smallest, *ends_first(trained), *rest]
 
 
 def largest_first(networks: Iterable[tuple[Network, float]]) -> list[Network]:

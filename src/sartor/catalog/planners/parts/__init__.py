@@ -1,0 +1,1 @@
+"""What planners share: forecasts, trainings, files."""

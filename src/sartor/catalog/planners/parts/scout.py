@@ -1,0 +1,139 @@
+"""Cost before training: which networks are measured untrained, in which way, until enough are known to fit."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from sartor.catalog.contracts import Action, Situation
+from sartor.catalog.planners.parts.forecast import Forecast
+from sartor.catalog.planners.parts.reserve import Reserve
+from sartor.catalog.planners.parts.schedule import Effort, is_computed
+from sartor.catalog.planners.parts.trainer import Trainer
+from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
+from sartor.types import Candidate, Network, Record
+
+FEWEST, SMALL_SHARE = 2, 0.15  # so many probes are made in a small budget too, up to this share of it
+FRUITLESS_SHARE = 0.6  # of the budget at most goes into a search for anything that fits
+
+
+class Scout:
+    """Measures near the limits: the largest networks believed to fit and to be trained in time come first.
+
+    Of what is computed in one pass the smallest of each family comes before them, for on a short budget that is what
+    there is time for; a larger one is measured just before it is fitted.
+
+    A network is measured in one way only, the fastest it is believed to have; its other ways when it was trained. What
+    is believed comes from estimates, which every measurement sharpens; they order, the measurement decides.
+    """
+
+    def __init__(
+        self,
+        situation: Situation,
+        shop: Workshop,
+        forecast: Forecast,
+        reserve: Reserve,
+        trainer: Trainer,
+        effort: Effort,
+    ) -> None:
+        self.now, self.shop, self.forecast, self.reserve = situation, shop, forecast, reserve
+        self.trainer, self.effort = trainer, effort
+        self._asked: set[str] = set()  # candidates that were probed, or that could not be
+
+    def run(self) -> Step[None]:
+        """Probe until a bracket of networks fits and can be trained, or a share of the budget is spent."""
+        spent, budget = 0.0, self.now.requirement.budget.seconds
+        while (record := self._next()) is not None:
+            probing = self.probing(record.candidate)
+            allowance = max(self.effort.probe_share * budget, min(SMALL_SHARE * budget, FEWEST * probing))
+            hopeful = self._is_likely(record) and self._is_trainable(record.candidate.network)
+            useful = any(self._is_trainable(network) or not hopeful for network in self.reserve.fitting())
+            if spent + probing > (allowance if useful else FRUITLESS_SHARE * budget):
+                return
+            before = self.now.left_s()
+            yield from self.probe(record.candidate)
+            spent += before - self.now.left_s()
+            network = record.candidate.network
+            first = not self.trainer.knows_a_rate() and not record.notes.get("baseline") and not is_computed(network)
+            if first and network in self.reserve.fitting():
+                yield from self.trainer.rate(network, self.trainer.needed_rate(network), self.shop.size)
+
+    def probing(self, candidate: Candidate) -> float:
+        """Seconds that a probe will take."""
+        return self.forecast.making(candidate) + self.forecast.timing(candidate, self.effort.probe_seconds, 1)
+
+    def probe(self, candidate: Candidate) -> Step[None]:
+        """Measure a candidate untrained."""
+        self._asked.add(candidate.id)
+        file = yield from self.shop.file(candidate, "")
+        if file:
+            job = self.shop.measure_job(candidate, file, self.effort.probe_seconds, trained=False)
+            yield Action("measure", job, candidate.id, "probe")
+
+    def best_way(self, network: Network) -> Candidate | None:
+        """The way in which a network is measured first; None where every one was asked for or is ruled out."""
+        openings = self.now.open_candidates()
+        ways = [
+            r
+            for r in self.shop.of(network)
+            if r.candidate.id in openings and r.candidate.id not in self._asked and not self.shop.can_wait(r)
+        ]
+        return min(ways, key=self._preference).candidate if ways else None
+
+    def _next(self) -> Record | None:
+        """The candidate to probe next; None when enough is known."""
+        fitting = {network.id for network in self.reserve.fitting()}
+        openings = self.now.open_candidates()
+        known, waiting = Counter[str](), list[tuple[tuple[float, ...], str, Record]]()
+        ways: dict[str, list[Record]] = {}
+        for record in self.now.records():
+            candidate = record.candidate
+            if candidate.id in openings and value_of(record, "latency_p50_ms") and record.notes.get("baseline"):
+                fitting.add(candidate.network.id)
+            elif candidate.id in openings and candidate.id not in self._asked and not self.shop.can_wait(record):
+                ways.setdefault(candidate.network.id, []).append(record)
+        bracket = 0
+        for network in self.reserve.fitting():
+            known[network.model] += 1
+            bracket += not is_computed(network) and self._is_trainable(network)
+        for name, records in ways.items():
+            if name in fitting:
+                continue
+            record = min(records, key=self._preference)
+            network = record.candidate.network
+            enough = is_computed(network) or bracket >= self.effort.bracket
+            if not enough or known[network.model] == 0:
+                waiting.append((self._urgency(record, known[network.model]), record.candidate.id, record))
+        return min(waiting, key=lambda entry: entry[:2])[2] if waiting else None
+
+    def _urgency(self, record: Record, turn: int) -> tuple[float, ...]:
+        """What comes first has the least: likely to fit, trainable, of a family not seen yet, computed, large."""
+        network, likely = record.candidate.network, self._is_likely(record)
+        size, computed = self.shop.size(network), is_computed(network)
+        kind = 1 + bool(record.notes.get("baseline")) if computed else 3
+        return not likely, not self._is_trainable(network), turn, kind, -size if likely and not computed else size
+
+    def _preference(self, record: Record) -> tuple[float, ...]:
+        """Of the ways of a network: one that likely fits, then uncompressed, then fast."""
+        latency = _last(record, "latency_p50_ms")
+        return not self._is_likely(record), bool(record.parent), math.inf if latency is None else latency
+
+    def _is_likely(self, record: Record) -> bool:
+        """True when the best guess of every cost keeps its limit."""
+        known = ((limit, _last(record, limit.metric)) for limit in self.now.requirement.limits)
+        return all(value is None or limit.holds(value) for limit, value in known)
+
+    def _is_trainable(self, network: Network) -> bool:
+        """True when it is believed to see its data often enough in the time that is left."""
+        if is_computed(network):
+            return True
+        return self.trainer.expected_rate(network, self.shop.size) >= self.trainer.needed_rate(network)
+
+
+def _last(record: Record, metric: str) -> float | None:
+    """The latest value of a cost, estimates included."""
+    found: Iterable[float] = (
+        m.value for m in reversed(record.measurements) if m.metric.name == metric and m.metric.kind == "cost"
+    )
+    return next(iter(found), None)
