@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from sartor import registry
 from sartor.catalog.contracts import Action, Plan, Situation
 from sartor.catalog.planners._schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder, probing_order
+from sartor.catalog.planners._threads import Threads
 from sartor.catalog.planners._trainer import START_S, Trainer
 from sartor.catalog.planners._workshop import UNCOMPRESSED, Step, Workshop, value_of
 from sartor.jobs import DescribeJob, ExplainJob
@@ -48,6 +49,7 @@ class _Course:
         self.effort: Effort = EFFORTS[situation.requirement.budget.effort]
         self.samples = situation.card.splits["train"].samples
         self.shop = Workshop(situation)
+        self.threads = Threads(situation, self.shop)
         self.trainer = Trainer(situation, self.effort.throughput_seconds)
         self._first_epochs = 0.0
 
@@ -83,6 +85,7 @@ class _Course:
                 if start - self.now.left_s() > allowance and self._fitting():
                     return
                 yield from self._probe_candidate(record.candidate)
+            yield from self.threads.try_fewer(network, self._probe_candidate)
 
     def _worth_probing(self, network: Network) -> Iterator[Record]:
         """Its candidates that nothing speaks against, as things stand when each has its turn."""
@@ -321,7 +324,7 @@ class _Course:
         """Evaluate a trained network on validation in its fastest deployments, each parent before its child."""
         openings = self.now.open_candidates()
         records = [r for r in self.shop.of(network) if even_if_ruled_out or r.candidate.id in openings]
-        records = [r for r in records if value_of(r, "latency_p50_ms")]
+        records = self.threads.one_of_each_way([r for r in records if value_of(r, "latency_p50_ms")])
         fastest = sorted(records, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id))
         chosen = fastest[: self.effort.deployments]
         parents = {r.parent for r in chosen if r.parent}
@@ -386,7 +389,7 @@ class _Course:
         """The same network in torch, eager, fp32: what one would have run without the search."""
         if hasattr(registry.get("models", record.candidate.network.model), "cost"):
             return  # a graph that torch does not see: it would only hand it on to another runtime
-        reference = Candidate(record.candidate.network, UNCOMPRESSED, "torch", "fp32", record.candidate.threads)
+        reference = Candidate(record.candidate.network, UNCOMPRESSED, "torch", "fp32", self.requirement.target.threads)
         weights = self.shop.weights_of(record)
         file = yield from self.shop.exported(reference.network, weights, "torch")
         if file:
