@@ -53,6 +53,8 @@ def test_openvino_declines_dynamic_shapes(tmp_path):
         ("openvino", ("avx2",), {"fp32", "int8"}),
         ("openvino", ("avx512_bf16",), {"fp32", "bf16"}),
         ("openvino", ("amx_bf16", "amx_int8"), {"fp32", "bf16", "int8"}),
+        ("onnxruntime-openvino", ("avx2",), {"fp32", "int8"}),
+        ("onnxruntime-openvino", ("amx_bf16",), {"fp32", "bf16"}),
         ("torch", ("amx_bf16", "amx_int8"), {"fp32"}),
     ],
 )
@@ -136,3 +138,28 @@ def test_torch_declines_weights_without_their_network(metadata, tmp_path):
 
 def test_torch_is_the_reference_and_the_others_are_not():
     assert {name for name in registry.names("runtimes") if registry.get("runtimes", name).reference} == {"torch"}
+
+
+def test_the_openvino_build_of_onnxruntime_is_declined_where_it_is_not_installed(monkeypatch):
+    from importlib import metadata
+
+    runtime = registry.get("runtimes", "onnxruntime-openvino")
+
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # it must not even be imported to find out
+    with pytest.raises(MissingExtra, match="pip install onnxruntime-openvino"):
+        runtime.version()
+
+
+def test_the_plain_build_installed_over_the_openvino_one_is_no_openvino(monkeypatch):
+    from importlib import metadata
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(metadata, "version", lambda name: "1.24.1")
+    plain = SimpleNamespace(get_available_providers=lambda: ["CPUExecutionProvider"])
+    monkeypatch.setitem(sys.modules, "onnxruntime", plain)
+    with pytest.raises(MissingExtra, match="pip install onnxruntime-openvino"):
+        registry.get("runtimes", "onnxruntime-openvino").version()
