@@ -21,7 +21,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -48,6 +47,7 @@ from sartor.catalog.devices.local import identify
 from sartor.catalog.planners._schedule import EFFORTS
 from sartor.catalog.planners._threads import CLOSE, MOST_WAYS
 from sartor.cpu_load import load_between, read_cpu_times
+from sartor.levels import level_of
 from sartor.stages.measure.summary import calls_to_bound
 from sartor.thread_counts import ThreadFact, best_of, facts_of, likely, next_count
 from sartor.thread_counts import Way as Deployment
@@ -56,6 +56,7 @@ BATCHES = (1, 8, 32)
 ROUNDS, TURN_S = 5, 0.12
 SLOW_MS, SLOW_ROUNDS = 400.0, 3
 PROBE_S = EFFORTS["balanced"].probe_seconds
+QUIET_S = 0.3
 BAR, SHARE = 1.02, 0.95
 OWN = ("onnxruntime", "openvino")  # what is installed together, so what a run chooses among
 QUESTIONS = ("fp32", "any")
@@ -114,7 +115,7 @@ def facts_from(done: Iterable[Found]) -> tuple[ThreadFact, ...]:
 
 def record(case: Case, possible: Sequence[Way], most: int, processes: Processes, facts: Sequence[ThreadFact]) -> Found:
     """Everything about one case: the pick, made first and blind, then the long measurement of all ways."""
-    before = read_cpu_times()
+    before = _others()
     least, enough = (calls_to_bound(q, 0.95) for q in (0.95, 0.99))
 
     def probe(way: Way) -> float:
@@ -130,7 +131,6 @@ def record(case: Case, possible: Sequence[Way], most: int, processes: Processes,
     workers, refused = _start_all([*possible, *sorted(set(picked.values()), key=lambda w: w.name)], case, processes)
     turns, answers = _turns(workers)
     reference = next(answers[key] for key in answers if key.startswith(EAGER))
-    load = load_between(before, read_cpu_times(), identify().cores)
     return {
         "model": case.model,
         "batch": case.batch,
@@ -139,9 +139,17 @@ def record(case: Case, possible: Sequence[Way], most: int, processes: Processes,
         "turns": turns,
         "refused": refused,
         "apart": {key: _apart(answer, reference) for key, answer in answers.items()},
-        "load": asdict(load),
+        "foreign_load": max(before, _others()),
         "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "level": level_of(frozenset(identify().instruction_sets)),
     }
+
+
+def _others() -> float:
+    """Share of the cores that others use while nothing of ours runs."""
+    before = read_cpu_times()
+    time.sleep(QUIET_S)
+    return load_between(before, read_cpu_times(), identify().cores).share
 
 
 def _start_all(wanted: Sequence[Way], case: Case, processes: Processes) -> tuple[dict[str, Worker], dict[str, str]]:
@@ -205,7 +213,11 @@ def rows_of(done: Sequence[Found]) -> list[dict[str, Any]]:
     rows = []
     for found in done:
         like = {"model": found["model"], "kind": MODELS[found["model"]].kind, "batch": found["batch"]}
-        busy = {"foreign_load": round(found["load"]["share"], 4), "date": found["date"]}
+        busy = {
+            "foreign_load": round(found["foreign_load"], 4),
+            "level": found["level"],
+            "date": found["date"],
+        }
         rows += [{**like, **judge(found, question), **busy} for question in QUESTIONS]
         for name, turns in found["turns"].items():
             seen = {"way": name, "ms": median(turns), "low": min(turns), "high": max(turns)}
@@ -272,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(asked: argparse.Namespace, say: Say) -> int:
+    print(f"CLAIM {__doc__.splitlines()[0].removeprefix('Claim: ')}")
     most = identify().cores
     foreign = not asked.smoke and _other_build(say)
     cases = [Case(model, batch) for batch in (BATCHES[:1] if asked.smoke else BATCHES) for model in asked.models]
