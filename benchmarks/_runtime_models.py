@@ -147,17 +147,11 @@ MODELS: Mapping[str, Model] = {
     "resnet-50": Model(
         "ResNet", _CLASSIFY, lambda: _resnet([3, 4, 6, 3], [256, 512, 1024, 2048], "bottleneck"), pictures(128)
     ),
-    "resnet9": _ours(
-        _CLASSIFY, "resnet9", (32, 32), bytes_of_pictures(32), "ResNet", widths=[32, 64, 128], depth=2
-    ),
     "mobilenet-v2": Model(
         "MobileNet",
         _CLASSIFY,
         lambda: _of_transformers("MobileNetV2Config", "MobileNetV2ForImageClassification", image_size=128),
         pictures(128),
-    ),
-    "mobile": _ours(
-        _CLASSIFY, "mobile", (32, 32), bytes_of_pictures(32), "MobileNet", widths=[28, 56, 128], depth=3, expansion=4
     ),
     "convnext-small": _ours(
         _CLASSIFY, "convnext-small", (64, 64), bytes_of_pictures(64), "other", widths=[64, 128], depths=[2, 4], kernel=5
