@@ -27,6 +27,7 @@ from _environments import CACHE, Environment  # noqa: E402
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE.parent / "src"
 OPENVINO_BUILD = Environment("onnxruntime-openvino", ("onnxruntime-openvino==1.24.1", "numpy==2.4.6"))
+KEPT = CACHE / "runtimes"  # files and measurements, unless another folder is named
 EAGER, COMPILED = "torch", "torch-compile"
 CALIBRATION = 4  # batches of eight
 _LOADING_S = 300.0  # torch.compile on a busy machine
@@ -206,17 +207,3 @@ def _environment(folder: Path) -> Mapping[str, str]:
         "HF_HUB_OFFLINE": "1",
     }
     return {**os.environ, **own}
-
-
-__all__ = [
-    "CACHE",
-    "COMPILED",
-    "EAGER",
-    "OPENVINO_BUILD",
-    "Case",
-    "Processes",
-    "Refused",
-    "Way",
-    "Worker",
-    "make_files",
-]

@@ -30,9 +30,9 @@ import numpy as np
 from _protocol import RESULTS, conditions_line, slug, surroundings
 from _runtime_models import MODELS, SMOKE
 from _runtime_ways import (
-    CACHE,
     COMPILED,
     EAGER,
+    KEPT,
     OPENVINO_BUILD,
     Case,
     Processes,
@@ -269,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--make", action="store_true", help="make the files, measure nothing")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no further case after so long")
     parser.add_argument("--models", nargs="*", choices=list(MODELS), default=list(MODELS))
-    parser.add_argument("--work", type=Path, default=CACHE / "runtimes", help="where files and measurements lie")
+    parser.add_argument("--work", type=Path, default=KEPT, help="where files and measurements lie")
     parser.add_argument("--results", type=Path, default=RESULTS / "runtimes")
     parser.add_argument("--smoke", action="store_true", help="two small networks, this environment; no result")
     asked = parser.parse_args(arguments)
