@@ -288,17 +288,18 @@ def _work(asked: argparse.Namespace, say: Say) -> int:
     most = identify().cores
     foreign = not asked.smoke and _other_build(say)
     cases = [Case(model, batch) for batch in (BATCHES[:1] if asked.smoke else BATCHES) for model in asked.models]
-    make_files(cases, asked.work, say)
     possible = [w for w in ways(most, foreign=foreign) if not (asked.smoke and w.runtime == COMPILED)]
     began = time.monotonic()
     with Processes(asked.work) as processes:
         if asked.make:
+            make_files(cases, asked.work, say)
             _compile(cases, possible, processes, asked.work, say)
             return 0
         for case in cases:
             kept = asked.work / f"{case.name}.json"
             if kept.is_file() or time.monotonic() - began > 60 * asked.minutes:
                 continue
+            make_files([case], asked.work, say)
             say(f"measuring {case.name}")
             known = _done(cases, asked.work)
             there = [w for w in possible if w.precision != "int8" or (asked.work / case.name / "int8.onnx").is_file()]
