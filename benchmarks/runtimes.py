@@ -4,7 +4,8 @@ Networks with random weights, in batches of 1, 8 and 32, in every way: ONNX Runt
 OpenVINO, torch eager and torch.compile, fp32 and int8 (bf16 where the processor has it), on one thread and on all that
 are allowed. Sartor picks as a run does: a short look at each of its own ways in a fresh process, threads varied for the
 fastest, led by what the networks before showed. Then all ways are measured at length, in turn, in other processes.
-*Regret* is how much longer the pick takes than the best way; below what two processes of one way differ it is a tie.
+*Regret* is how much longer the pick takes than the best way; below what two processes of one way differ (at most 5 %,
+more noise excuses nothing) it is a tie.
 Each case is asked twice: where only fp32 will do, and where any precision will.
 
     python benchmarks/runtimes.py              # makes the files, measures what is not measured yet, writes the table
@@ -53,10 +54,11 @@ from sartor.thread_counts import ThreadFact, best_of, facts_of, likely, next_cou
 from sartor.thread_counts import Way as Deployment
 
 BATCHES = (1, 8, 32)
-ROUNDS, TURN_S = 5, 0.12
+ROUNDS, TURN_S = 4, 0.08
 SLOW_MS, SLOW_ROUNDS = 400.0, 3
 PROBE_S = EFFORTS["balanced"].probe_seconds
 QUIET_S = 0.3
+MOST_FLOOR = 0.05  # noise beyond this excuses nothing
 BAR, SHARE = 1.02, 0.95
 OWN = ("onnxruntime", "openvino")  # what is installed together, so what a run chooses among
 QUESTIONS = ("fp32", "any")
@@ -203,7 +205,7 @@ def judge(found: Found, question: str) -> dict[str, Any]:
     return {
         "question": question, "pick": pick, "pick_ms": ms[pick], "best": best, "best_ms": ms[best], "regret": regret,
         "regret_low": min(ratios), "regret_high": max(ratios), "noise_floor": math.exp(floor) - 1,
-        "within": regret <= BAR or math.log(regret) <= floor,
+        "within": regret <= BAR or math.log(regret) <= min(floor, MOST_FLOOR),
         "eager_ms": ms[eager], "over_eager": ms[eager] / ms[pick], "slower_than_eager": ms[pick] > BAR * ms[eager],
     }  # fmt: skip
 
@@ -268,7 +270,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--make", action="store_true", help="make the files, measure nothing")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no further case after so long")
+    parser.add_argument("--so-far", action="store_true", help="measure nothing more, write the cases that are there")
     parser.add_argument("--models", nargs="*", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--batches", nargs="*", type=int, default=list(BATCHES))
     parser.add_argument("--work", type=Path, default=KEPT, help="where files and measurements lie")
     parser.add_argument("--results", type=Path, default=RESULTS / "runtimes")
     parser.add_argument("--smoke", action="store_true", help="two small networks, this environment; no result")
@@ -287,7 +291,7 @@ def _work(asked: argparse.Namespace, say: Say) -> int:
     print(f"CLAIM {__doc__.splitlines()[0].removeprefix('Claim: ')}")
     most = identify().cores
     foreign = not asked.smoke and _other_build(say)
-    cases = [Case(model, batch) for batch in (BATCHES[:1] if asked.smoke else BATCHES) for model in asked.models]
+    cases = [Case(model, batch) for batch in (BATCHES[:1] if asked.smoke else asked.batches) for model in asked.models]
     possible = [w for w in ways(most, foreign=foreign) if not (asked.smoke and w.runtime == COMPILED)]
     began = time.monotonic()
     with Processes(asked.work) as processes:
@@ -297,7 +301,7 @@ def _work(asked: argparse.Namespace, say: Say) -> int:
             return 0
         for case in cases:
             kept = asked.work / f"{case.name}.json"
-            if kept.is_file() or time.monotonic() - began > 60 * asked.minutes:
+            if kept.is_file() or asked.so_far or time.monotonic() - began > 60 * asked.minutes:
                 continue
             make_files([case], asked.work, say)
             say(f"measuring {case.name}")
@@ -305,12 +309,12 @@ def _work(asked: argparse.Namespace, say: Say) -> int:
             there = [w for w in possible if w.precision != "int8" or (asked.work / case.name / "int8.onnx").is_file()]
             kept.write_text(json.dumps(record(case, there, most, processes, facts_from(known))), encoding="utf-8")
     done = _done(cases, asked.work)
-    if len(done) < len(cases):
+    if not done or (len(done) < len(cases) and not asked.so_far):
         print(f"{len(done)} of {len(cases)} cases are measured; call again to go on")
         return 3
     print(f"MACHINE {conditions_line()}")
     print(report(done))
-    stem = f"runtimes-{len(asked.models)}models-{most}threads-{slug(identify().name)}"
+    stem = f"runtimes-{len(done)}cases-{most}threads-{slug(identify().name)}"
     print(f"WRITTEN {_write(asked.results / f'{stem}.csv', rows_of(done))}")
     return 0
 

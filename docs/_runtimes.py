@@ -15,7 +15,8 @@ is made as in a run: a short look at each of its own ways (ONNX Runtime and Open
 OpenVINO cannot be installed beside the plain one), threads varied for the fastest. Then all ways are measured at
 length, in turn, in other processes. *Regret* is how much longer the pick takes than the best of all ways, torch eager
 and torch.compile among them; *A/A* is how far two processes of the pick are apart. A regret of at most 2 %, or below
-A/A, is a tie. Each case is asked twice: where only fp32 will do, and where int8 (or bf16) may be taken.
+A/A (5 % of it at most), is a tie. Each case is asked twice: where only fp32 will do, and where int8 (or bf16) may be
+taken.
 
 Weights are random, so nothing here says what int8 costs in accuracy: in a run it must keep the limits and lose no more
 than allowed, or it is rejected."""
