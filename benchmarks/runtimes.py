@@ -9,7 +9,7 @@ more noise excuses nothing) it is a tie.
 Each case is asked twice: where only fp32 will do, and where any precision will.
 
     python benchmarks/runtimes.py              # makes the files, measures what is not measured yet, writes the table
-    python benchmarks/runtimes.py --make       # the files only
+    python benchmarks/runtimes.py --make       # the files, and what torch.compile compiles; without it that is left out
     python benchmarks/runtimes.py --minutes 4  # begins no further case after 4 minutes; call again to go on
 """
 
@@ -160,6 +160,9 @@ def _start_all(wanted: Sequence[Way], case: Case, processes: Processes) -> tuple
     refused: dict[str, str] = {}
     for way in wanted:
         name = f"{way.name} again" if way.name in workers else way.name
+        if way.runtime == COMPILED and not (processes.folder / case.name / "compiled").is_file():
+            refused[way.name] = "it was not compiled beforehand (--make)"
+            continue
         try:
             workers[name] = processes.start(case, way)
         except Refused as why:
