@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from statistics import median
 
 INTRODUCTION = """\
-Networks with random weights in batches of 1, 8 and 32, in every runtime, precision and number of threads. Sartor's pick
+Networks with random weights, in every runtime, precision and number of threads. Sartor's pick
 is made as in a run: a short look at each of its own ways (ONNX Runtime and OpenVINO; the build of ONNX Runtime with
 OpenVINO cannot be installed beside the plain one), threads varied for the fastest. Then all ways are measured at
 length, in turn, in other processes. *Regret* is how much longer the pick takes than the best of all ways, torch eager
@@ -37,7 +38,8 @@ def section(results: Path, charts: Path) -> tuple[list[str], dict[str, str]]:
         judged = [row for row in rows if row["question"]]
         chart = f"{charts}/{path.stem.lower()}.svg"
         made[chart] = chart_of(judged)
-        lines += ["", *_words(path, judged, chart, results)]
+        refused = [row for row in rows if row.get("refused")]
+        lines += ["", *_words(path, judged, refused, chart, results)]
     return (["", "## Which runtime?", "", INTRODUCTION, *lines], made) if lines else ([], {})
 
 
@@ -47,21 +49,26 @@ def _files(folder: Path) -> Iterator[tuple[Path, Rows]]:
             yield path, list(csv.DictReader(file))
 
 
-def _words(path: Path, judged: Rows, chart: str, results: Path) -> list[str]:
+def _words(path: Path, judged: Rows, refused: Rows, chart: str, results: Path) -> list[str]:
     first = judged[0]
     within = sum(row["within"] == "True" for row in judged)
     slower = sum(row["slower_than_eager"] == "True" for row in judged)
     regrets = sorted(float(row["regret"]) - 1 for row in judged)
     busiest = max(float(row["foreign_load"]) for row in judged)
+    models, batches = ({row[name] for row in judged} for name in ("model", "batch"))
+    span = ", ".join(sorted(batches, key=int))
     lines = [
         f"### {first['processor']}, {first['cores']} cores",
         "",
         f"**Within 2 % of the best, or a tie, in {within} of {len(judged)}; slower than torch eager in {slower}.**"
-        f" Regret: median {median(regrets):.1%}, largest {regrets[-1]:.1%}. {first['date'][:10]}, level"
-        f" {first['level']}, others used at most {busiest:.0%} of the cores.",
+        f" Regret: median {median(regrets):.1%}, largest {regrets[-1]:.1%}. {len(models)} networks, batch {span};"
+        f" {first['date'][:10]}, level {first['level']}, others used at most {busiest:.0%} of the cores.",
     ]
     if first["level"] in ("avx2", "avx512"):
         lines += ["", NO_DOT_PRODUCTS]
+    missing = Counter((row["way"], row["refused"]) for row in refused)
+    for (way, why), count in sorted(missing.items()):
+        lines += ["", f"Left out in {count} of {len(judged) // 2}: {_way(way)}: {why}."]
     lines += ["", f"![How many times as fast as torch eager in fp32 the picks are]({chart})", "", *_by_kind(judged), ""]
     lines += [
         "| network | batch | fp32: pick | regret | A/A | any: pick | best of all | regret | A/A | × eager |",

@@ -112,6 +112,8 @@ def test_a_result_has_its_section_and_chart(runtimes, tmp_path):
     text = "\n".join(lines)
     assert "**Within 2 % of the best, or a tie, in 2 of 4; slower than torch eager in 0.**" in text
     assert "without dot products" in text
+    assert "2 networks, batch 1, 8;" in text
+    assert "Left out in 2 of 2: torch.compile fp32, 2 threads: no compiler." in text
     assert "| resnet-8 | 1 | ONNX Runtime fp32, 2 threads | **10.0%** |" in text
     (chart,) = charts.values()
     assert len(ElementTree.fromstring(chart).findall(".//{*}rect")) >= 5
