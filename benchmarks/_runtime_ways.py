@@ -67,7 +67,8 @@ def ways(most: int, *, foreign: bool) -> list[Way]:
     found = [
         Way(name, precision, threads)
         for name in runtimes
-        for precision in registry.get("runtimes", name).precisions(device)
+        for precision, compressor in registry.get("runtimes", name).precisions(device).items()
+        if compressor in ("none", "int8-static")  # weights in 8 bits alone make a file smaller, not faster
         for threads in counts(most)
     ]
     found += [Way(EAGER, "fp32", threads) for threads in counts(most)]
