@@ -26,6 +26,7 @@ from sartor.jobs import (
 from sartor.metrics import COST_METRICS, Metric
 from sartor.stages.decide import CODES, decide
 from sartor.stages.predict import Calibration, calibrate, estimate
+from sartor.thread_counts import ThreadFact
 from sartor.types import (
     Artifact,
     Candidate,
@@ -59,8 +60,10 @@ class Findings:
         metrics: Sequence[Metric],
         candidates: Sequence[Record],
         trained: Iterable[tuple[TrainJob, TrainResult]] = (),
+        thread_facts: Sequence[ThreadFact] = (),
     ) -> None:
         self.requirement, self.card, self.device, self.metrics = requirement, card, device, tuple(metrics)
+        self.thread_facts = tuple(thread_facts)
         self.curves: dict[str, tuple[Epoch, ...]] = {}
         self.insights: dict[str, Insight] = {}
         self._seeds = {record.candidate.id: record for record in candidates}
@@ -142,6 +145,8 @@ class Findings:
         """Take in the outcome of an action."""
         self._spent += outcome.seconds
         self._forget()
+        if action.stage == "measure" and action.subject not in self._seeds:
+            self._add_seed(action.subject, action.job, refused=outcome.refusal is not None)
         if outcome.refusal is not None:
             self._refuse(action, outcome.refusal)
             return
@@ -182,16 +187,21 @@ class Findings:
 
     def _learn_measure(self, action: Action, result: MeasureResult) -> None:
         job: MeasureJob = action.job
-        if action.subject not in self._seeds:
-            self._add_reference(action.subject, job)
         held = self._finals if job.trained else self._probes
         held[action.subject] = result.measurements
         self._calibration = None
         insight = self.insights.get(action.subject, Insight(split=""))
         self.insights[action.subject] = replace(insight, latency_parts_ms=result.latency_parts_ms)
 
-    def _add_reference(self, name: str, job: MeasureJob) -> None:
-        """A candidate outside the search that was measured for comparison."""
+    def _add_seed(self, name: str, job: MeasureJob, *, refused: bool) -> None:
+        """One of the candidates run with fewer threads, or one outside the search that is measured for comparison."""
+        more = self._seeds.get(name.rpartition("/")[0])
+        if more is not None:
+            candidate = replace(more.candidate, threads=job.pipeline.threads, fewer=True)
+            self._seeds[name] = replace(more, candidate=candidate)
+            return
+        if refused:
+            return  # only the comparison is lost
         like = next(seed.candidate for seed in self._seeds.values() if seed.candidate.network.id == name.split("/")[0])
         candidate = Candidate(like.network, "none", job.pipeline.runtime, job.pipeline.precision, job.pipeline.threads)
         self._seeds[name] = Record(candidate, notes={"reference": True})

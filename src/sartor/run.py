@@ -29,6 +29,7 @@ from sartor.stages.data import stamp
 from sartor.stages.measure import margins
 from sartor.stages.package import build_package
 from sartor.storage import write_text
+from sartor.thread_counts import earlier_facts
 from sartor.types import DataCard, DataProblem, Device, Pipeline, Record, Requirement, RunFile, Step
 
 FORMAT = 1
@@ -170,7 +171,8 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     trained = finished_trainings(executor.evidence, card.fingerprint, requirement.seed, place.id, started)
     searched = {record.candidate.network.id for record in records}
     observer.recalling([(job, result) for job, result in trained if job.network.id in searched])
-    findings = Findings(requirement, card, device, metrics_of(task), records, trained)
+    threads = earlier_facts(executor.evidence, device.id, place.id, started)
+    findings = Findings(requirement, card, device, metrics_of(task), records, trained, threads)
     findings.spend(prepared.seconds + _probe_spent(device, started))
     return findings
 

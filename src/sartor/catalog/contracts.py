@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from sartor.jobs import NetworkCost, Recipe, TrainJob, TrainResult
 from sartor.metrics import Metric
 from sartor.reading.sample import Part
+from sartor.thread_counts import ThreadFact
 from sartor.types import (
     Artifact,
     Chart,
@@ -380,6 +381,7 @@ class Situation(Protocol):
     requirement: Requirement
     card: DataCard
     device: Device
+    thread_facts: tuple[ThreadFact, ...]  # of earlier runs on the device
 
     def records(self) -> tuple[Record, ...]:
         """Every candidate with what is known of it, estimates included."""

@@ -32,7 +32,7 @@ def command(
     test: Annotated[str, typer.Option(help="Samples to judge by; split off the data where absent.")] = "",
     name: Annotated[str, typer.Option(help="Names runs and packages; the file's name where absent.")] = "",
     device: Annotated[str, typer.Option(help="local, or the path of a device profile.")] = "local",
-    threads: Annotated[int, typer.Option(help="CPU threads the model may use; 0 for all cores.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads the model may use at most; 0 for all cores.")] = 0,
     accuracy_min: Annotated[str, typer.Option(help="Short for --limit accuracy.min=…")] = "",
     latency_p95_ms_max: Annotated[str, typer.Option(help="Short for --limit latency_p95_ms.max=…")] = "",
     size_mb_max: Annotated[str, typer.Option(help="Short for --limit size_mb.max=…")] = "",

@@ -64,7 +64,7 @@ class DataSource:
 
 @dataclass(frozen=True)
 class Target:
-    """Where and how the model must run: ``local`` or a profile's path; threads; batch size.
+    """Where and how the model must run: ``local`` or a profile's path; threads at most; batch size.
 
     ``levels`` of instruction sets (``sartor.levels``) are those that processors may be of to which the file goes; empty
     where only this device's own matters.

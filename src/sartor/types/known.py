@@ -131,18 +131,25 @@ class Network:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One point of the search: network × compression × runtime × precision × threads."""
+    """One point of the search: network × compression × runtime × precision × threads.
+
+    Args:
+        threads: CPU threads it is run with.
+        fewer: True where that is less than the target allows.
+    """
 
     network: Network
     compressor: str
     runtime: str
     precision: str
     threads: int
+    fewer: bool = False
 
     @property
     def id(self) -> str:
-        """Readable and unique within a run, e.g. ``resnet9-s/int8/onnxruntime``."""
-        return f"{self.network.id}/{self.precision}/{self.runtime}"
+        """Readable and unique within a run: ``resnet9-s/int8/onnxruntime``, with fewer threads ``…/1-thread``."""
+        way = f"{self.network.id}/{self.precision}/{self.runtime}"
+        return f"{way}/{self.threads}-thread{'s' if self.threads > 1 else ''}" if self.fewer else way
 
 
 @dataclass(frozen=True)

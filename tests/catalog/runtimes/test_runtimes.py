@@ -53,6 +53,8 @@ def test_openvino_declines_dynamic_shapes(tmp_path):
         ("openvino", ("avx2",), {"fp32", "int8"}),
         ("openvino", ("avx512_bf16",), {"fp32", "bf16"}),
         ("openvino", ("amx_bf16", "amx_int8"), {"fp32", "bf16", "int8"}),
+        ("onnxruntime-openvino", ("avx2",), {"fp32", "int8"}),
+        ("onnxruntime-openvino", ("amx_bf16",), {"fp32", "bf16"}),
         ("torch", ("amx_bf16", "amx_int8"), {"fp32"}),
     ],
 )
@@ -136,3 +138,65 @@ def test_torch_declines_weights_without_their_network(metadata, tmp_path):
 
 def test_torch_is_the_reference_and_the_others_are_not():
     assert {name for name in registry.names("runtimes") if registry.get("runtimes", name).reference} == {"torch"}
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_products_of_seven_bit_weights_are_exact_where_eight_bits_may_saturate(name, tmp_path):
+    """Largest bytes times weights of one sign: on x86 without dot products pairs are added in 16 bits."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    from sartor.catalog.runtimes.onnxruntime import may_saturate
+
+    n, m, step = 64, 16, 2000.0
+    weights = np.random.default_rng(0).integers(-63, 64, (n, m)).astype(np.int8)
+    weights[:, 0] = 63
+    constants = {
+        "one": np.float32(1), "zero": np.uint8(0), "signed zero": np.int8(0), "weights": weights,
+        "step": np.float32(step), "middle": np.uint8(0),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "one", "zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "one", "zero"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["weights", "one", "signed zero"], ["wd"]),
+        helper.make_node("MatMul", ["xd", "wd"], ["product"]),
+        helper.make_node("QuantizeLinear", ["product", "step", "middle"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "step", "middle"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(v, TensorProto.FLOAT, [8, k]) for v, k in (("x", n), ("y", m))]
+    tensors = [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], tensors)
+    path = tmp_path / "seven.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    inputs = np.random.default_rng(1).integers(200, 256, (8, n))
+    exact = np.clip(np.rint(inputs @ weights.astype(np.int64) / step), 0, 255) * step
+    session = registry.get("runtimes", name).load(path, "int8", 1)
+    found = session.run(inputs.astype(np.float32))
+    assert session.effective_precision == "int8"
+    assert exact.max() > 200 * step
+    assert np.array_equal(np.rint(found / step), exact / step)
+    assert not may_saturate(path)
+
+
+def test_the_openvino_build_of_onnxruntime_is_declined_where_it_is_not_installed(monkeypatch):
+    from importlib import metadata
+
+    runtime = registry.get("runtimes", "onnxruntime-openvino")
+
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # it must not even be imported to find out
+    with pytest.raises(MissingExtra, match="pip install onnxruntime-openvino"):
+        runtime.version()
+
+
+def test_the_plain_build_installed_over_the_openvino_one_is_no_openvino(monkeypatch):
+    from importlib import metadata
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(metadata, "version", lambda name: "1.24.1")
+    plain = SimpleNamespace(get_available_providers=lambda: ["CPUExecutionProvider"])
+    monkeypatch.setitem(sys.modules, "onnxruntime", plain)
+    with pytest.raises(MissingExtra, match="pip install onnxruntime-openvino"):
+        registry.get("runtimes", "onnxruntime-openvino").version()

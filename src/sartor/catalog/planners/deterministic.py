@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 from sartor.catalog.contracts import Action, Plan, Situation
@@ -14,6 +15,7 @@ from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.rungs import SLACK, Rungs
 from sartor.catalog.planners.parts.schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder
 from sartor.catalog.planners.parts.scout import Scout
+from sartor.catalog.planners.parts.threads import MOST_WAYS
 from sartor.catalog.planners.parts.trainer import Trainer
 from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
 from sartor.intervals import expected_maximum
@@ -356,23 +358,42 @@ class _Course:
                     yield from self.shop.evaluate(candidate, weights, "validation")
                     scored.add(candidate.id)
             wanted = [] if begun else self.reserve.to_deploy(network, 1)
+        yield from self._deploy_on_fewer_threads(network, weights, scored)
         yield from self._store_smaller(network, weights, scored)
+
+    def _deploy_on_fewer_threads(self, network: Network, weights: str, scored: set[str]) -> Step[None]:
+        """The fastest ways scored with fewer threads too; what is as fast so is scored, and takes less of a machine."""
+        fastest = next(iter(self.reserve.to_deploy(network, 1)), None)
+        if fastest is None:
+            return
+        more = MOST_WAYS * self.scout.probing(fastest.candidate)
+        more += self.forecast.evaluating(fastest.candidate, "validation") + self.reserve.confirming(fastest)
+        if not self.reserve.has_time_for(more):
+            return
+        yield from self.scout.try_fewer(network)
+        for record in self.reserve.to_deploy(network, MOST_WAYS):
+            new = record.candidate.fewer and record.candidate.id not in scored
+            if new and self._has_time_to_deploy(record, even_if_ruled_out=False):
+                yield from self.shop.evaluate(record.candidate, weights, "validation")
+                scored.add(record.candidate.id)
 
     def _store_smaller(self, network: Network, weights: str, scored: set[str]) -> Step[None]:
         """The fastest way scored that may have smaller weights, unless a compressed one does as well, or may."""
         openings = scored & self.now.open_candidates()
         records = {r.candidate.id: r for r in self.shop.of(network)}
-        children = {r.parent: r for r in records.values() if r.notes.get("stores_less") and r.parent in openings}
+        shared = {_with_all_threads(records[name].candidate): records[name] for name in openings}
+        children = {r.parent: r for r in records.values() if r.notes.get("stores_less") and r.parent in shared}
         if not children:
             return
-        root = records[min(children, key=lambda name: (value_of(records[name], "latency_p50_ms"), name))]
+        parent = min(children, key=lambda name: (value_of(shared[name], "latency_p50_ms"), name))
+        root = shared[parent]
         compressed = [r for r in records.values() if r.parent and not r.notes.get("stores_less")]
         judged = [r for r in compressed if r.candidate.id in openings]
         tried = any(r.candidate.id in scored for r in compressed)
         untried = not tried and any(r.candidate.id in self.now.open_candidates() for r in compressed)
         if untried or any(self.trainer.as_good(record, root) for record in judged):
             return
-        child = children[root.candidate.id]
+        child = children[parent]
         if self._has_time_to_deploy(child, even_if_ruled_out=False):
             if not value_of(child, "latency_p50_ms"):
                 yield from self.scout.probe(child.candidate)
@@ -386,6 +407,11 @@ class _Course:
         return self.reserve.has_time_for(
             seconds + (0.0 if even_if_ruled_out else self.reserve.least_confirming(record))
         )
+
+
+def _with_all_threads(candidate: Candidate) -> str:
+    """The id of a candidate run with as many threads as the target allows."""
+    return replace(candidate, fewer=False).id
 
 
 def _is_scored(fate: Fate) -> bool:

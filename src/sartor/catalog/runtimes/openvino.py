@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sartor.catalog.runtimes._stored import effective_w8
+from sartor.catalog.runtimes.parts.onednn_levels import held_to
 from sartor.errors import MissingExtra, Unsupported
 from sartor.registry import register
 from sartor.types import Device
@@ -24,13 +25,6 @@ _BF16_SETS = frozenset({"amx_bf16", "avx512_bf16"})
 _INT8_SETS = frozenset({"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
 _PRODUCTS = frozenset({"Convolution", "GroupConvolution", "FullyConnected", "MatMul", "Deconvolution"})
 _HINTS = {"fp32": "f32", "w8": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
-_LEVELS = {
-    "avx2": "AVX2",
-    "avx2-vnni": "AVX2_VNNI",
-    "avx512": "AVX512_CORE",
-    "avx512-vnni": "AVX512_CORE_VNNI",
-    "amx": "AVX512_CORE_AMX",
-}  # what oneDNN, whose kernels OpenVINO runs, calls them
 _NAMES = {"float32": "fp32", "f32": "fp32", "bfloat16": "bf16", "bf16": "bf16", "float16": "fp16", "f16": "fp16"}
 
 
@@ -78,9 +72,7 @@ class OpenVino:
         Raises:
             Unsupported: ``NO_LEVEL``: there is no such switch for the level.
         """
-        if level not in _LEVELS:
-            raise Unsupported("NO_LEVEL", f"OpenVINO cannot be held to {level or 'no'} instructions")
-        return {"ONEDNN_MAX_CPU_ISA": _LEVELS[level]}
+        return held_to(level)
 
     def load(self, path: Path, precision: str, threads: int) -> OpenVinoSession:
         if precision not in _HINTS:

@@ -57,7 +57,7 @@ def draft(values: Draft) -> str:
     lines.append("target:")
     lines.append(_row("  device", scalar(values.device), "local, or the profile of another machine"))
     if values.threads:
-        lines.append(_row("  threads", str(values.threads), "CPU threads the model may use"))
+        lines.append(_row("  threads", str(values.threads), "CPU threads the model may use at most"))
     lines.append("  batch: 1")
     lines.extend(_limits(values))
     lines.append(f"# objectives: {{…: 1}}     # orders what meets every limit (sartor metrics {values.task})")

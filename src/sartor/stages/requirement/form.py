@@ -66,7 +66,7 @@ class TargetForm(_Form):
     threads: Annotated[int, Field(ge=1, le=4096), Must("a whole number from 1 to 4096", "2")] = Field(
         default_factory=available_cores
     )
-    """CPU threads the model may use; all cores where absent."""
+    """CPU threads the model may use at most, fewer where that is as fast; all cores where absent."""
     batch: Annotated[int, Field(ge=1, le=65536), Must("a whole number from 1 to 65536", "1")] = 1
     """Inputs per call."""
     levels: Annotated[list[Annotated[str, Must("a name", "[…]")]], Must("a list of names", "[avx2, amx]")] = Field(

@@ -68,7 +68,8 @@ class Confirmation:
             return  # a graph that torch does not see: it would only hand it on to another runtime
         if not self.reserve.has_time_for(self.reserve.reference(record.candidate)):
             return
-        reference = Candidate(record.candidate.network, UNCOMPRESSED, "torch", "fp32", record.candidate.threads)
+        threads = self.now.requirement.target.threads
+        reference = Candidate(record.candidate.network, UNCOMPRESSED, "torch", "fp32", threads)
         weights = self.shop.weights_of(record)
         file = yield from self.shop.exported(reference.network, weights, "torch")
         if file:

@@ -7,6 +7,7 @@ import math
 from sartor.catalog.contracts import Situation
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.schedule import Effort
+from sartor.catalog.planners.parts.threads import one_of_each_way
 from sartor.catalog.planners.parts.workshop import UNCOMPRESSED, Workshop, value_of
 from sartor.types import Candidate, Network, Record
 
@@ -63,7 +64,7 @@ class Reserve:
         openings = self.now.open_candidates()
         of_network = self.shop.of(network)
         open_ones = [r for r in of_network if even_if_ruled_out or r.candidate.id in openings]
-        ways = sorted((r for r in open_ones if not self.shop.can_wait(r)), key=_by_speed)
+        ways = sorted(one_of_each_way([r for r in open_ones if not self.shop.can_wait(r)]), key=_by_speed)
         sure = next((r for r in ways if value_of(r, "latency_p50_ms")), None)
         chosen = ways[:most] if sure is None or sure in ways[:most] else [*ways[: most - 1], sure]
         parents = {r.parent for r in chosen if r.parent}
@@ -101,7 +102,7 @@ class Reserve:
 
     def reference(self, candidate: Candidate) -> float:
         """Seconds to time the same network in torch and to compare with it."""
-        torch = Candidate(candidate.network, UNCOMPRESSED, "torch", "fp32", candidate.threads)
+        torch = Candidate(candidate.network, UNCOMPRESSED, "torch", "fp32", self.now.requirement.target.threads)
         timed = self.forecast.timing(torch, self.confirm_seconds(), 1)
         return self.forecast.making(torch) + timed + self.forecast.comparing(candidate, "torch")
 

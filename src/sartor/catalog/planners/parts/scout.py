@@ -10,11 +10,13 @@ from sartor.catalog.contracts import Action, Situation
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.schedule import Effort, is_computed
+from sartor.catalog.planners.parts.threads import MOST_WAYS, Threads
 from sartor.catalog.planners.parts.trainer import Trainer
 from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
 from sartor.types import Candidate, Network, Record
 
 FEWEST, SMALL_SHARE = 2, 0.15  # so many probes are made in a small budget too, up to this share of it
+MOST_FEWER = 2  # networks that are tried with fewer threads where nothing fits
 FRUITLESS_SHARE = 0.6  # of the budget at most goes into a search for anything that fits
 
 
@@ -39,10 +41,23 @@ class Scout:
     ) -> None:
         self.now, self.shop, self.forecast, self.reserve = situation, shop, forecast, reserve
         self.trainer, self.effort = trainer, effort
+        self._threads = Threads(situation, shop)
         self._asked: set[str] = set()  # candidates that were probed, or that could not be
 
     def run(self) -> Step[None]:
-        """Probe until a bracket of networks fits and can be trained, or a share of the budget is spent."""
+        """Probe until a bracket of networks fits and can be trained, or a share of the budget is spent.
+
+        Where nothing fits, fewer threads may be what it takes: the fastest networks are tried so.
+        """
+        yield from self._probe_all()
+        if not self.reserve.fitting():
+            measured = [r for r in self.now.records() if value_of(r, "latency_p50_ms") and not r.notes.get("baseline")]
+            for record in sorted(measured, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id))[:MOST_FEWER]:
+                room = self.now.left_s() - FRUITLESS_SHARE * self.now.requirement.budget.seconds
+                if room > MOST_WAYS * self.probing(record.candidate):
+                    yield from self.try_fewer(record.candidate.network)
+
+    def _probe_all(self) -> Step[None]:
         spent, budget = 0.0, self.now.requirement.budget.seconds
         while (record := self._next()) is not None:
             probing = self.probing(record.candidate)
@@ -70,6 +85,10 @@ class Scout:
         if file:
             job = self.shop.measure_job(candidate, file, self.effort.probe_seconds, trained=False)
             yield Action("measure", job, candidate.id, "probe")
+
+    def try_fewer(self, network: Network) -> Step[None]:
+        """Measure the fastest ways of a network that were measured with fewer threads too, where that may pay."""
+        yield from self._threads.try_fewer(network, self.probe)
 
     def best_way(self, network: Network) -> Candidate | None:
         """The way in which a network is measured first; None where every one was asked for or is ruled out."""
