@@ -95,7 +95,8 @@ def _record(options: argparse.Namespace) -> int:
     if verb != "record":
         print(f"search.py: {verb!r} is not known; record is", file=sys.stderr)
         return 1
-    target = RECORDINGS / f"grid-{name}.json"
+    target = options.recordings / f"grid-{name}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
     whole = record(Path(requirement), options.workspace / name, target, overrides, options.seconds, options.longest)
     print(f"recorded: {target}" if whole else "not whole yet: run the same again")
     return 0 if whole else 9

@@ -17,6 +17,7 @@ from sartor.types import Candidate, Network, Record, Refusal
 
 EASY = (("accuracy.min", 0.75), ("latency_p95_ms.max", 3.0), ("size_mb.max", 5.0))
 SHARE = 0.3  # of the time for training, that may be spent before the last of them is begun
+JUDGED = 15.0  # seconds of the pretend world: files, measurements and scores of one network
 COMPUTED = "majority-class"  # a closed-form family; here it stands for several that are no baselines
 SIZES = {"a": 2.0, "b": 0.5, "c": 1.0, "d": 4.0}  # million operations
 
@@ -83,7 +84,7 @@ def test_they_come_first_each_in_one_pass_and_no_further_one_is_begun_beyond_the
     assert sizes == sorted(sizes)
     # evaluations of those already fitted count as well, so that the share is never more than this
     assert each * max(0, len(first) - 1) <= SHARE * seconds
-    if each * len(SIZES) < 0.1 * seconds:
+    if (each + JUDGED) * len(SIZES) < 0.2 * seconds:
         assert fitted == first
         assert {_network(action) for action in first} == of_them
 

@@ -23,7 +23,8 @@ from sartor.jobs import DescribeJob
 from sartor.registry import register
 from sartor.types import Candidate, Fate, Network, Record, Verdict
 
-COMPUTED_SHARE = 0.3  # of the training time
+COMPUTED_SHARE = 0.3  # of the training time goes into computing networks …
+JUDGED_SHARE = 0.6  # … and no more than this into that and their scores
 DUEL_SHARE = 0.12  # of the time for training, at most, goes into a short training without augmentation
 BASELINE_EPOCHS = 10.0
 BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
@@ -105,8 +106,7 @@ class _Course:
         for candidate in fastest.values():
             before = self.now.left_s()
             room = min(allowance - (start - before), self.trainer.training_time())
-            scoring = self.forecast.making(candidate) + self.forecast.evaluating(candidate, "validation")
-            if longest > room if longest else not self.reserve.has_time_for(self.forecast.training() + scoring):
+            if longest > room if longest else before <= 0:
                 return
             weights = yield from self.trainer.train(
                 candidate.network, epochs, max(room, self.forecast.training()), floor=0.0
@@ -116,7 +116,7 @@ class _Course:
             longest = max(longest, before - self.now.left_s())
 
     def _fit_computed(self, fitting: Sequence[Network]) -> Step[list[Network]]:
-        """Fit what is computed in one pass, in a share of the time; what is left is returned.
+        """Fit what is computed in one pass, in a share of the time; what is trained is returned.
 
         The smallest of every family comes first, then the next larger one of the family that does best. There is
         nothing to halve or to try first: an attempt costs as much as the whole. What is not known to fit yet is
@@ -126,11 +126,12 @@ class _Course:
         for network in sorted(self.reserve.possible(), key=lambda n: (self.shop.size(n), n.id)):
             if is_computed(network):
                 waiting.setdefault(network.model, []).append(network)
-        start, allowance = self.now.left_s(), COMPUTED_SHARE * self.trainer.training_time()
+        others = any(not is_computed(network) for network in self.reserve.possible())
+        share = COMPUTED_SHARE if others else 1.0
+        start, time, fitted = self.now.left_s(), self.trainer.training_time(), 0.0
         errors: dict[str, float] = {}
-        done: set[str] = set()
         took: dict[str, float] = {}
-        while waiting and start - self.now.left_s() <= allowance:
+        while waiting and fitted <= share * time and start - self.now.left_s() <= max(share, JUDGED_SHARE) * time:
             family = next((name for name in waiting if name not in errors), "") or min(waiting, key=errors.__getitem__)
             expected = NEXT_LARGER * took.get(family, 0.0) + self.forecast.training()
             if self.trainer.training_time() < expected:
@@ -139,7 +140,6 @@ class _Course:
             before = self.now.left_s()
             if not waiting[family]:
                 del waiting[family]
-            done.add(network.id)
             if not self._is_fitting(network):
                 way = self.scout.best_way(network)
                 if way is not None:
@@ -148,12 +148,13 @@ class _Course:
                     continue
             weights = yield from self.trainer.train(network, 1.0, 0.0, floor=0.0)
             took[family] = before - self.now.left_s()
+            fitted += took[family]
             error = math.inf
             if weights:
                 yield from self._deploy(network, weights)
                 error = self.trainer.promised(self.trainer.score(network, weights), 1.0)
             errors[family] = min(error, errors.get(family, math.inf))
-        return [network for network in fitting if network.id not in done]
+        return [network for network in fitting if not is_computed(network)]
 
     def _is_fitting(self, network: Network) -> bool:
         return any(network.id == other.id for other in self.reserve.fitting())
@@ -343,7 +344,7 @@ class _Course:
         Ways that were not measured yet are measured now. The first is evaluated in any case, further ones while there
         is time for them beside the confirmation.
         """
-        most, begun, scored = self.reserve.deployments(network), False, set[str]()
+        most, begun, scored = self.reserve.deployments(network, 1.0), False, set[str]()
         wanted = self.reserve.to_deploy(network, most, even_if_ruled_out=even_if_ruled_out)
         while wanted:
             for record in wanted:

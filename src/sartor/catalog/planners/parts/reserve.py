@@ -27,10 +27,10 @@ class Reserve:
         self.now, self.shop, self.forecast, self.effort = situation, shop, forecast, effort
         self._slowest: tuple[tuple[Record, ...], float, float] = ((), math.nan, 0.0)  # records, left: what is kept
 
-    def deployments(self, network: Network) -> int:
+    def deployments(self, network: Network, share: float = REST_SHARE) -> int:
         """Ways to run a trained network that are scored: as many as a share of the time left allows, one at least."""
         most = self.effort.deployments
-        while most > 1 and self._after(network, most) > REST_SHARE * self.now.left_s():
+        while most > 1 and self._after(network, most) > share * self.now.left_s():
             most -= 1
         return most
 
