@@ -25,7 +25,7 @@ from sartor.jobs import (
 )
 from sartor.metrics import COST_METRICS, Metric
 from sartor.stages.decide import CODES, decide
-from sartor.stages.predict import Calibration, calibrate, estimate
+from sartor.stages.predict import Calibration, Speeds, calibrate, estimate
 from sartor.types import (
     Artifact,
     Candidate,
@@ -59,8 +59,10 @@ class Findings:
         metrics: Sequence[Metric],
         candidates: Sequence[Record],
         trained: Iterable[tuple[TrainJob, TrainResult]] = (),
+        speeds: Speeds | None = None,
     ) -> None:
         self.requirement, self.card, self.device, self.metrics = requirement, card, device, tuple(metrics)
+        self._speeds = speeds
         self.curves: dict[str, tuple[Epoch, ...]] = {}
         self.insights: dict[str, Insight] = {}
         self._seeds = {record.candidate.id: record for record in candidates}
@@ -276,7 +278,9 @@ class Findings:
         cost = self._costs.get(candidate.network.id)
         guesses: tuple[Measurement, ...] = ()
         if cost is not None and not self._finals.get(name) and not self._probes.get(name):
-            guesses = estimate(cost, candidate, self.device, calibration, batch=self.requirement.target.batch)
+            guesses = estimate(
+                cost, candidate, self.device, calibration, speeds=self._speeds, batch=self.requirement.target.batch
+            )
         guesses += _tails_beyond_calls(measured)
         stopped = self._stopped.get(candidate.network.id)
         if stopped is None and name not in self._shipping and candidate.network.id in self._deployed():

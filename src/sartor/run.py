@@ -14,6 +14,7 @@ from typing import Protocol
 
 import sartor
 from sartor import registry
+from sartor.calibration import speeds_of
 from sartor.catalog.contracts import Action, Outcome, Planner, Task
 from sartor.codec import digest, from_plain
 from sartor.devices import device_of
@@ -170,7 +171,8 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     trained = finished_trainings(executor.evidence, card.fingerprint, requirement.seed, place.id, started)
     searched = {record.candidate.network.id for record in records}
     observer.recalling([(job, result) for job, result in trained if job.network.id in searched])
-    findings = Findings(requirement, card, device, metrics_of(task), records, trained)
+    speeds = speeds_of(device, place.workspace)
+    findings = Findings(requirement, card, device, metrics_of(task), records, trained, speeds)
     findings.spend(prepared.seconds + _probe_spent(device, started))
     return findings
 

@@ -1,0 +1,55 @@
+"""Networks of the catalogue with random weights, exported as they ship: what no drawing has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sartor import registry
+from sartor.errors import SartorError
+from sartor.testing import models
+
+FAMILIES = (
+    ("image-classification", ("resnet9", "mobile", "convnext-small"), ((32, 32), (96, 96))),
+    ("image-segmentation", ("unet-small", "fast-scnn"), ((96, 96),)),
+)
+
+
+def names() -> list[tuple[str, str]]:
+    """Family and network of each, as its file is called."""
+    found = []
+    for task, families, sizes in FAMILIES:
+        data = models.card(task=task)
+        for family in families:
+            for size in sizes:
+                for network in models.networks(family, size, data=data):
+                    found.append((family, f"{network.id}-{size[0]}".replace("/", "-")))
+    return found
+
+
+def export(files: Path, batches: tuple[int, ...], say: Callable[[str], None]) -> None:
+    """Write the file of each at each batch, where it is not there yet."""
+    import numpy as np
+    import torch
+
+    from sartor.stages.compress.convert import _write_onnx
+
+    files.mkdir(parents=True, exist_ok=True)
+    for task_name, families, sizes in FAMILIES:
+        task, data = registry.get("tasks", task_name), models.card(task=task_name)
+        for family in families:
+            for size in sizes:
+                for network in models.networks(family, size, data=data):
+                    stem = f"{family}-{network.id}-{size[0]}".replace("/", "-")
+                    for batch in batches:
+                        path = files / f"{stem}-b{batch}.onnx"
+                        if path.is_file():
+                            continue
+                        example = np.repeat(task.example(network.input_size, network.encoding)[None], batch, axis=0)
+                        torch.manual_seed(0)
+                        try:
+                            module = registry.get("models", family).build(network).eval().requires_grad_(False)
+                            statistics = task.statistics(np.random.default_rng(0).integers(0, 256, example.shape))
+                            _write_onnx(task.wrap(module, statistics).eval(), example, network.id, path)
+                        except SartorError as refusal:
+                            say(f"{stem}: {refusal}")
