@@ -7,6 +7,9 @@ from pathlib import Path
 
 from sartor import registry
 from sartor.errors import SartorError
+from sartor.jobs import Kernel
+from sartor.stages.predict.describe import cost_of
+from sartor.stages.predict.kernels import in_batch
 from sartor.testing import models
 
 FAMILIES = (
@@ -53,3 +56,14 @@ def export(files: Path, batches: tuple[int, ...], say: Callable[[str], None]) ->
                             _write_onnx(task.wrap(module, statistics).eval(), example, network.id, path)
                         except SartorError as refusal:
                             say(f"{stem}: {refusal}")
+
+
+def traced(family: str, stem: str, batch: int) -> dict[str, tuple[Kernel, ...]]:
+    """The kernels of a network of the catalogue in each runtime, as they are known before it is exported."""
+    for task, families, sizes in FAMILIES:
+        for size in sizes if family in families else ():
+            for network in models.networks(family, size, data=models.card(task=task)):
+                if f"{network.id}-{size[0]}".replace("/", "-") == stem:
+                    found = cost_of(network, task).kernels
+                    return {runtime: in_batch(kernels, batch) for runtime, kernels in found.items()}
+    raise KeyError(stem)

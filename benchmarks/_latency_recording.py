@@ -19,22 +19,21 @@ from sartor.drawings import KERNELS, NETWORKS
 from sartor.errors import Unsupported
 from sartor.stages.measure.graphs import CHILD, file_of, quantise, time_files
 
-SETTINGS = (
-    ("onnxruntime", "fp32"),
-    ("openvino", "fp32"),
-    ("torch", "fp32"),
-    ("onnxruntime", "int8"),
-    ("openvino", "int8"),
+GROUPS = (
+    (("onnxruntime", "fp32"), ("openvino", "fp32")),
+    (("onnxruntime", "int8"), ("openvino", "int8")),
+    (("torch", "fp32"),),
 )
-PER_FAMILY = 11
+"""Ways to run a graph; those of a group are timed once each, then a part of the networks in all of them again."""
+PER_FAMILY = 10
 PER_KERNEL = {
-    "convolutions": 40,
-    "products": 24,
-    "elementwise": 16,
-    "maps": 16,
-    "attentions": 10,
-    "recurrences": 14,
-    "look_ups": 6,
+    "convolutions": 30,
+    "products": 18,
+    "elementwise": 12,
+    "maps": 12,
+    "attentions": 8,
+    "recurrences": 10,
+    "look_ups": 4,
 }
 BATCHES = (1, 8)
 SECONDS = 0.16  # timed per graph
@@ -77,28 +76,36 @@ COLUMNS = [*(one.name for one in fields(Asked)), "threads", *(one.name for one i
 
 
 def plan(catalogue: Sequence[tuple[str, str]], per_family: int = PER_FAMILY) -> list[Asked]:
-    """Everything that a recording holds, in the order in which it is timed: all once, then a third of it again.
+    """Everything that a recording holds, in the order in which it is timed: all once, then a fifth again.
 
     A quarter of the networks are timed at both batches and half of them in int8.
     """
     asked = []
-    for turn in range(TURNS):
-        for runtime, precision in SETTINGS:
-            chosen = [("catalogue", family, number, place) for place, (family, number) in enumerate(catalogue)]
-            chosen += [("network", family, str(place), place) for place in range(per_family) for family in NETWORKS]
-            if not turn:
-                share = min(per_family / PER_FAMILY, 1.0)
-                chosen += [
-                    ("kernel", family, str(place), place)
-                    for family in KERNELS
-                    for place in range(max(1, round(share * PER_KERNEL[family])))
-                ]
-            for kind, family, number, place in chosen:
-                if (precision == "int8" and kind == "network" and place % 2) or (turn and place % 3):
-                    continue
-                for batch in _batches(kind, place):
-                    asked.append(Asked(kind, family, number, runtime, precision, batch, turn))
+    for group in GROUPS:
+        for turn in range(TURNS):
+            for runtime, precision in group:
+                for kind, family, number, place in _chosen(catalogue, per_family, kernels=not turn):
+                    if (precision == "int8" and kind == "network" and place % 2) or (turn and place % 4 != 2):
+                        continue
+                    for batch in _batches(kind, place):
+                        asked.append(Asked(kind, family, number, runtime, precision, batch, turn))
     return asked
+
+
+def _chosen(
+    catalogue: Sequence[tuple[str, str]], per_family: int, *, kernels: bool
+) -> Iterator[tuple[str, str, str, int]]:
+    """Kind, family, number and place of every graph."""
+    for place, (family, number) in enumerate(catalogue):
+        yield "catalogue", family, number, place
+    for place in range(per_family):
+        for family in NETWORKS:
+            yield "network", family, str(place), place
+    if kernels:
+        share = min(per_family / PER_FAMILY, 1.0)
+        for family in KERNELS:
+            for place in range(max(1, round(share * PER_KERNEL[family]))):
+                yield "kernel", family, str(place), place
 
 
 def _batches(kind: str, place: int) -> tuple[int, ...]:
@@ -108,7 +115,13 @@ def _batches(kind: str, place: int) -> tuple[int, ...]:
 
 
 def record(
-    path: Path, asked: Sequence[Asked], files: Path, threads: int, seconds: float, say: Callable[[str], None]
+    path: Path,
+    asked: Sequence[Asked],
+    files: Path,
+    threads: int,
+    seconds: float,
+    say: Callable[[str], None],
+    busy: float = BUSY,
 ) -> int:
     """Time what is not in the recording yet, for so many seconds; returns how much is left."""
     done = {one for one, _, _ in read(path)}
@@ -118,7 +131,7 @@ def record(
         if time.monotonic() > until:
             break
         say(f"{len(left)} left: {chunk[0].runtime} {chunk[0].precision}, turn {chunk[0].turn + 1}")
-        _append(path, chunk, _time(chunk, files, threads), threads)
+        _append(path, chunk, _time(chunk, files, threads), threads, busy)
         left = left[len(chunk) :]
     return len(left)
 
@@ -206,7 +219,7 @@ def read(path: Path) -> list[tuple[Asked, int, Timed]]:
     return rows
 
 
-def _append(path: Path, chunk: Sequence[Asked], timed: Sequence[Timed], threads: int) -> None:
+def _append(path: Path, chunk: Sequence[Asked], timed: Sequence[Timed], threads: int, busy: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.is_file()
     with path.open("a", newline="", encoding="utf-8") as file:
@@ -214,7 +227,7 @@ def _append(path: Path, chunk: Sequence[Asked], timed: Sequence[Timed], threads:
         if new:
             table.writeheader()
         for one, facts in zip(chunk, timed, strict=True):
-            if facts.foreign > BUSY or facts.refusal == "NO_FILE":
+            if facts.foreign > busy or facts.refusal == "NO_FILE":
                 continue
             numbers = {
                 name: f"{value:.5g}" if isinstance(value, float) and name != "at" else value

@@ -126,9 +126,7 @@ def _mean(settings: Mapping[str, Any], fixed: list[Any], names: list[str]) -> Ma
 def _recurrence(kind: str) -> Callable[..., Made]:
     def make(settings: Mapping[str, Any], fixed: list[Any], names: list[str]) -> Made:
         hidden, ways = settings["hidden_size"], fixed[1].shape[0]
-        layer = (torch.nn.LSTM if kind == "LSTM" else torch.nn.GRU)(
-            fixed[1].shape[2], hidden, bidirectional=ways == 2
-        )
+        layer = (torch.nn.LSTM if kind == "LSTM" else torch.nn.GRU)(fixed[1].shape[2], hidden, bidirectional=ways == 2)
         layer.eval().requires_grad_(False)
 
         def call(x: torch.Tensor) -> torch.Tensor:

@@ -32,6 +32,7 @@ CHUNK = 8  # graphs of one process: what a kill may cost
 ROUNDS = 12  # a graph of each family in each; every kind of kernel has more
 KERNELS_PER_ROUND = {"convolutions": 4, "products": 2, "recurrences": 1}
 BATCHES = (1, 8)
+TIMED_S = 0.2  # per graph
 NOISY = 0.1  # share of the cores that others may take while a graph is timed
 
 Graph = tuple[str, int, int]
@@ -68,7 +69,7 @@ def calibrate_device(
         with Executor(workspace, evidence, f"calibrate-{device.id[:12]}") as executor:
             turns = list(_turns(settings_of(device), rounds))
             for place, (setting, graphs) in enumerate(turns):
-                job = TimeGraphsJob(setting.runtime, setting.precision, setting.threads, graphs, device.id)
+                job = TimeGraphsJob(setting.runtime, setting.precision, setting.threads, graphs, device.id, TIMED_S)
                 known = executor.find("time_graphs", job)
                 if known is None and time.monotonic() > until:
                     break
@@ -140,4 +141,4 @@ def _quiet(
         family, number, batch = graph
         model = onnx.load(file_of(folder, family, number, "fp32"))
         kernels = as_run(kernels_of(model, setting.runtime, batch), setting.precision)
-        yield TimedKernels(family, kernels, one.p50_ms)
+        yield TimedKernels(family, kernels, one.p50_ms, family in NETWORKS)

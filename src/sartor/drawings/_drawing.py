@@ -66,7 +66,7 @@ class Drawing:
         dilation: int = 1,
         bias: bool = False,
     ) -> Value:
-        """Convolution over the last axes with ``same`` padding; x is (channels, length) or (channels, height, width)."""
+        """Convolution with ``same`` padding of (channels, length) or (channels, height, width)."""
         axes = len(x.shape) - 1
         kernels, strides = _each(kernel, axes), _each(stride, axes)
         pads = [dilation * (size - 1) // 2 for size in kernels]

@@ -134,7 +134,8 @@ def test_torch_and_its_export_are_the_same_kernels(tmp_path):
     traced = fused(tracer.operations, "onnxruntime")
     for kind in ("conv", "conv-1x1", "conv-depthwise", "product"):
         sides = [
-            sorted((k.m, k.n, k.k, k.groups, k.count) for k in kernels if k.kind == kind) for kernels in (traced, exported)
+            sorted((k.m, k.n, k.k, k.groups, k.count) for k in kernels if k.kind == kind)
+            for kernels in (traced, exported)
         ]
         assert sides[0] == sides[1], kind
     assert sum(k.count for k in traced) == pytest.approx(sum(k.count for k in exported), rel=0.25)

@@ -49,12 +49,15 @@ def graphs(noise=0.0, families=8, each=8):
             amounts = dict(zip(NAMES, features(kernels), strict=True))
             ms = 0.010 + 1e-8 * sum(amounts[f"{kind} arithmetic"] for kind in ("conv", "product"))
             ms += 1e-6 * amounts["conv packed"] + 5e-3 * (amounts["conv count"] + amounts["product count"])
-            found.append(TimedKernels(f"family {family}", kernels, ms * float(np.exp(noise * chance.standard_normal()))))
+            found.append(
+                TimedKernels(f"family {family}", kernels, ms * float(np.exp(noise * chance.standard_normal())))
+            )
     return found
 
 
 shapes = st.integers(1, 400)
-kernels_lists = st.lists(st.builds(product, shapes, shapes, shapes, st.integers(1, 9)) | st.builds(conv, shapes, shapes), min_size=1, max_size=5).map(tuple)  # fmt: skip
+products, convs = st.builds(product, shapes, shapes, shapes, st.integers(1, 9)), st.builds(conv, shapes, shapes)
+kernels_lists = st.lists(products | convs, min_size=1, max_size=5).map(tuple)
 EXACT, NOISY = learn(graphs(), DEVICE, "fp32", 2), learn(graphs(0.1), DEVICE, "fp32", 2)
 
 

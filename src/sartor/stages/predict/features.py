@@ -32,9 +32,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "trees": ("light", "count"),
     "look-up": ("moved", "count"),
     "free": ("count",),
-    **dict.fromkeys(
-        ("norm", "scale", "reduce", "resize", "turn", "join", "move", "cast", "other"), ("moved", "count")
-    ),
+    **dict.fromkeys(("norm", "scale", "reduce", "resize", "turn", "join", "move", "cast", "other"), ("moved", "count")),
 }
 """Kind of kernel to the parts that its time is a sum of."""
 WHOLE = ("fused light", "fused heavy", "spilled", "call")

@@ -12,7 +12,10 @@ from sartor.stages.predict.operations import Operation, Shape, read_operations
 
 FREE = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Shape", "ConstantOfShape"})
 LIGHT = frozenset({"Add", "Sub", "Mul", "Relu", "Clip", "LeakyRelu", "Max", "Min", "Neg", "Abs", "Where", "PRelu"})
-HEAVY = frozenset({"Sigmoid", "Tanh", "Gelu", "Erf", "Exp", "HardSwish", "HardSigmoid", "Div", "Sqrt", "Pow", "Elu", "Log", "Mish", "Softplus"})  # fmt: skip
+HEAVY = frozenset(
+    {"Sigmoid", "Tanh", "Gelu", "Erf", "Exp", "HardSwish", "HardSigmoid"}
+    | {"Div", "Sqrt", "Pow", "Elu", "Log", "Mish", "Softplus"}
+)
 ELEMENTWISE = LIGHT | HEAVY
 MOVING = {
     "Transpose": "turn",
@@ -59,10 +62,12 @@ class Rules:
 
 _ORT_ACTS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid"})
 RULES: Mapping[str, Rules] = {
-    "onnxruntime": Rules(conv=_ORT_ACTS, product=frozenset({"Relu", "LeakyRelu", "Sigmoid", "Tanh"}), sums=True, swish=True, norm=True),
+    "onnxruntime": Rules(
+        conv=_ORT_ACTS, product=frozenset({"Relu", "LeakyRelu", "Sigmoid", "Tanh"}), sums=True, swish=True, norm=True
+    ),
     "openvino": Rules(conv=ELEMENTWISE, product=ELEMENTWISE, sums=True, chains=True, swish=True),
     "torch": Rules(folds=False),
-}  # fmt: skip
+}
 """Runtime to what it fuses; a runtime that is not named fuses like ONNX Runtime."""
 
 
@@ -110,7 +115,11 @@ def _hosts(operations: Sequence[Operation], rules: Rules) -> dict[int, int]:
     for place, operation in enumerate(operations):
         if operation.kind not in ELEMENTWISE and operation.kind not in ("BatchNormalization", "LayerNormalization"):
             continue
-        before = [makers[name] for name, fixed in zip(operation.inputs, operation.fixed, strict=True) if name in makers and not fixed]
+        before = [
+            makers[name]
+            for name, fixed in zip(operation.inputs, operation.fixed, strict=True)
+            if name in makers and not fixed
+        ]
         if not before:
             continue
         if rules.swish and operation.kind == "Mul" and len(before) == 2 and _is_swish(operations, operation, before):
@@ -130,13 +139,16 @@ def _hosts(operations: Sequence[Operation], rules: Rules) -> dict[int, int]:
 
 def _is_swish(operations: Sequence[Operation], product: Operation, before: Sequence[int]) -> bool:
     for gate, other in (before, before[::-1]):
-        if operations[gate].kind in ("Sigmoid", "HardSigmoid") and operations[other].outputs[0] in operations[gate].inputs:
+        if (
+            operations[gate].kind in ("Sigmoid", "HardSigmoid")
+            and operations[other].outputs[0] in operations[gate].inputs
+        ):
             return True
     return False
 
 
 def _takes(operations: Sequence[Operation], host: Operation, guest: Operation, rules: Rules, computed: int) -> bool:
-    """Whether a runtime computes ``guest`` inside the kernel of ``host``; ``computed`` inputs of it are no constants."""
+    """Whether a runtime computes ``guest`` in the kernel of ``host``; ``computed`` of its inputs are no constants."""
     is_sum = guest.kind == "Add" and computed == 2
     is_bias = guest.kind == "Add" and computed == 1
     if host.kind in ("Conv", "ConvTranspose"):
@@ -171,8 +183,15 @@ def _joined(kernel: Kernel, guest: Operation, host: Operation) -> Kernel:
 
 def _kernel(operation: Operation, users: Mapping[str, int]) -> Kernel:
     kind = operation.kind
-    read = sum(_size(shape) for shape, fixed in zip(operation.given, operation.fixed, strict=True) if shape is not None and not fixed)
-    written, weights = _size(operation.made), sum(_size(s) for s, f in zip(operation.given, operation.fixed, strict=True) if s is not None and f)
+    read = sum(
+        _size(shape)
+        for shape, fixed in zip(operation.given, operation.fixed, strict=True)
+        if shape is not None and not fixed
+    )
+    written, weights = (
+        _size(operation.made),
+        sum(_size(s) for s, f in zip(operation.given, operation.fixed, strict=True) if s is not None and f),
+    )
     plain = Kernel("", read=read, written=written, weights=weights, int8=operation.int8)
     if kind in ("Conv", "ConvTranspose"):
         return _convolution(operation, plain)
@@ -219,7 +238,18 @@ def _convolution(operation: Operation, plain: Kernel) -> Kernel:
             kind = "conv-1x1"
     products = float(batch) * places * groups * inner * outer * area
     steps = operation.settings.get("strides") or [1]
-    return replace(plain, kind=kind, operations=2 * products, m=pixels, k=inner * area, n=outer, groups=groups, area=area, stride=int(steps[-1]), images=batch)
+    return replace(
+        plain,
+        kind=kind,
+        operations=2 * products,
+        m=pixels,
+        k=inner * area,
+        n=outer,
+        groups=groups,
+        area=area,
+        stride=int(steps[-1]),
+        images=batch,
+    )
 
 
 def _product(operation: Operation, plain: Kernel) -> Kernel:
@@ -240,7 +270,9 @@ def _recurrence(operation: Operation, plain: Kernel) -> Kernel:
     products = float(length) * batch * ways * rows * (width + hidden)
     heavy = length * batch * ways * rows
     kind = operation.kind.lower()
-    return replace(plain, kind=kind, operations=2 * products, m=batch, k=hidden, n=rows, groups=ways, images=length, heavy=heavy)
+    return replace(
+        plain, kind=kind, operations=2 * products, m=batch, k=hidden, n=rows, groups=ways, images=length, heavy=heavy
+    )
 
 
 def _trees(operation: Operation, plain: Kernel) -> Kernel:
@@ -250,7 +282,15 @@ def _trees(operation: Operation, plain: Kernel) -> Kernel:
     leaves = sum(mode in (b"LEAF", "LEAF") for mode in modes) or len(numbers) // 2
     depth = math.log2(max(leaves / max(count, 1), 2))
     rows = (operation.given[0] or (1,))[0]
-    return replace(plain, kind="trees", light=round(rows * count * depth), m=rows, n=count, k=round(depth), table=20 * len(numbers) // 4)
+    return replace(
+        plain,
+        kind="trees",
+        light=round(rows * count * depth),
+        m=rows,
+        n=count,
+        k=round(depth),
+        table=20 * len(numbers) // 4,
+    )
 
 
 def _size(shape: Shape | None) -> int:

@@ -59,7 +59,9 @@ def read_operations(model: Any, batch: int | None = None) -> list[Operation]:
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        raise Unsupported("NO_SHAPES", f"onnx cannot infer the graph's shapes: {' '.join(str(error).split())[:200]}") from error
+        raise Unsupported(
+            "NO_SHAPES", f"onnx cannot infer the graph's shapes: {' '.join(str(error).split())[:200]}"
+        ) from error
     graph = inferred.graph
     shapes: dict[str, Shape] = dict(sizes)
     for value in (*graph.input, *graph.value_info, *graph.output):

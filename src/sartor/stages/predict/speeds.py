@@ -87,11 +87,15 @@ class Speed:
 
 @dataclass(frozen=True)
 class TimedKernels:
-    """A graph of a family as kernels, and the milliseconds that a call took."""
+    """A graph of a family as kernels, and the milliseconds that a call took.
+
+    ``whole`` is a network; a graph of one kind of kernel is learnt from, but says nothing of how far off a network is.
+    """
 
     family: str
     kernels: tuple[Kernel, ...]
     ms: float
+    whole: bool = True
 
 
 def learn(timed: Iterable[TimedKernels], device: Device, precision: str, threads: int) -> Speed | None:
@@ -106,14 +110,7 @@ def learn(timed: Iterable[TimedKernels], device: Device, precision: str, threads
     wanted = np.array([one.ms for one in graphs])
     prior = physics(device, precision, threads)
     weights = fitted(table, wanted, prior)
-    families = np.array([one.family for one in graphs])
-    residuals = np.zeros(len(graphs))
-    for family in sorted(set(families)):
-        out = families == family
-        if out.all():
-            continue
-        left = fitted(table[~out], wanted[~out], prior)
-        residuals[out] = np.log(wanted[out] / np.maximum(table[out] @ left, 1e-6))
+    residuals = left_out(graphs, table, wanted, prior)
     shorter, longer = conformal(residuals)
     return Speed(
         {name: float(weight) for name, weight in zip(NAMES, weights, strict=True) if weight > 0},
@@ -123,13 +120,27 @@ def learn(timed: Iterable[TimedKernels], device: Device, precision: str, threads
         float(wanted.max()),
         tuple(name for name, column in zip(NAMES, table.T, strict=True) if column.any()),
         len(graphs),
-        float(np.abs(np.expm1(-residuals)).mean()),
+        float(np.abs(np.expm1(-residuals)).mean()) if len(residuals) else math.nan,
     )
+
+
+def left_out(graphs: Sequence[TimedKernels], table: Array, wanted: Array, prior: Array) -> Array:
+    """Logarithms of true over predicted time of every network, its family left out: (networks,)."""
+    import numpy as np
+
+    families = np.array([one.family if one.whole else "" for one in graphs])
+    found: list[float] = []
+    for family in sorted({*families} - {""}):
+        out = families == family
+        if not out.all():
+            left = fitted(table[~out], wanted[~out], prior)
+            found += np.log(wanted[out] / np.maximum(table[out] @ left, 1e-6)).tolist()
+    return np.array(found)
 
 
 def conformal(residuals: Array, coverage: float = COVERAGE) -> tuple[float, float]:
     """Factors below and above a prediction that hold ``coverage`` of further residuals (logarithms)."""
-    ordered = sorted(abs(float(one)) for one in residuals)
+    ordered = sorted(abs(float(one)) for one in residuals) or [math.inf]
     place = min(len(ordered) - 1, math.ceil((len(ordered) + 1) * coverage) - 1)
     spread = min(max(math.exp(min(ordered[place], 10.0)), LEAST_SPREAD), LARGEST_SPREAD)
     return 1 / spread, spread
@@ -197,6 +208,8 @@ def nonnegative(gram: Array, moments: Array, free: Array | None = None) -> Array
     """The x ≥ 0 that minimises ½ x·gram·x − moments·x, for a positive definite ``gram``.
 
     Args:
+        gram: (n, n).
+        moments: (n,).
         free: which are positive at first, from a problem nearby.
 
     Source: Lawson and Hanson 1974, "Solving Least Squares Problems", chapter 23, on the normal equations.

@@ -89,7 +89,7 @@ class Tracer:
 
     @contextmanager
     def watching(self, module: torch.nn.Module) -> Iterator[None]:
-        """Recurrences count as one operation, as which they are exported; what torch makes of them is not taken down."""
+        """Recurrences are one operation, as they are exported; what torch makes of them is not taken down."""
         from torch import nn
 
         def before(part: Any, given: Any) -> None:
@@ -165,5 +165,3 @@ def _read(operator: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tupl
     if operator in ("max_pool2d_with_indices", "avg_pool2d"):
         return tensors, {"kernel_shape": list(args[1])}
     return tensors, {}
-
-
