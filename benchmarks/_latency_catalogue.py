@@ -10,7 +10,6 @@ from sartor.errors import SartorError
 from sartor.jobs import Kernel
 from sartor.stages.predict.describe import cost_of
 from sartor.stages.predict.kernels import in_batch
-from sartor.testing import models
 
 FAMILIES = (
     ("image-classification", ("resnet9", "mobile", "convnext-small"), ((32, 32), (96, 96))),
@@ -20,6 +19,8 @@ FAMILIES = (
 
 def names() -> list[tuple[str, str]]:
     """Family and network of each, as its file is called."""
+    from sartor.testing import models
+
     found = []
     for task, families, sizes in FAMILIES:
         data = models.card(task=task)
@@ -36,6 +37,7 @@ def export(files: Path, batches: tuple[int, ...], say: Callable[[str], None]) ->
     import torch
 
     from sartor.stages.compress.convert import _write_onnx
+    from sartor.testing import models
 
     files.mkdir(parents=True, exist_ok=True)
     for task_name, families, sizes in FAMILIES:
@@ -60,6 +62,8 @@ def export(files: Path, batches: tuple[int, ...], say: Callable[[str], None]) ->
 
 def traced(family: str, stem: str, batch: int) -> dict[str, tuple[Kernel, ...]]:
     """The kernels of a network of the catalogue in each runtime, as they are known before it is exported."""
+    from sartor.testing import models
+
     for task, families, sizes in FAMILIES:
         for size in sizes if family in families else ():
             for network in models.networks(family, size, data=models.card(task=task)):

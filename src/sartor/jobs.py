@@ -52,8 +52,8 @@ class Kernel:
     Args:
         kind: ``conv``, ``conv-1x1``, ``conv-depthwise``, ``conv-grouped``, ``conv-transposed``, ``product`` (with
             weights), ``product-computed`` (of two computed matrices), ``lstm``, ``gru``, ``elementwise``, ``norm``,
-            ``softmax``, ``pool``, ``reduce``, ``resize``, ``turn``, ``join``, ``move``, ``cast``, ``look-up``,
-            ``trees``, ``free`` (only another shape), ``other``.
+            ``softmax``, ``pool``, ``pool-whole``, ``reduce``, ``resize``, ``turn``, ``join``, ``move``, ``cast``,
+            ``look-up``, ``trees``, ``free`` (only another shape), ``other``.
         operations: 2 × multiply-accumulates.
         read, written: numbers of activations.
         weights: numbers of constants read whole.

@@ -49,8 +49,10 @@ def _basis(latency: Measurement, address: str) -> str:
     by = latency.conditions.get("by")
     if by == "calibration":
         share, graphs = latency.conditions["coverage"], latency.conditions["graphs"]
-        return say(f"estimated from {graphs} graphs timed on this device; of new kinds of networks {share:.0%} lie within")
-    if by == "this run":
+        return say(
+            f"estimated from {graphs} graphs timed on this device; of new kinds of networks {share:.0%} lie within"
+        )
+    if by == "run":
         return say("estimated from what was measured on this device")
     told = say("estimated from arithmetic and bandwidth alone")
     return f"{told}{say('; closer after: sartor device calibrate')}" if address == "local" else told

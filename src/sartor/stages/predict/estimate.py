@@ -92,7 +92,7 @@ def estimate(
     elif fit is None:
         median = _roofline(cost, candidate, device, floor, batch)
     else:
-        by = "this run"
+        by = "run"
         value = max(fit.predict(cost), floor)
         spread = fit.spread_at(cost)
         median = Range(max(floor, value / spread), value, value * spread)

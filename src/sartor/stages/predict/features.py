@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 LANES = 16  # columns that a kernel computes at once: what is left over of them is computed in vain
 CACHE_NUMBERS = 1 << 18  # of a megabyte: activations of one kernel beyond it leave the nearer caches
 
-PRODUCTS = (
-    *("conv", "conv-1x1", "conv-depthwise", "conv-grouped", "conv-transposed"),
-    *("product", "product-computed", "lstm", "gru"),
-)
+BLOCK = 8  # channels that a vector holds: layouts in blocks of it suit nothing else
+CONVOLUTIONS = ("conv", "conv-1x1", "conv-depthwise", "conv-grouped", "conv-transposed")
+MATRICES = ("product", "product-computed", "lstm", "gru")
+PRODUCTS = (*CONVOLUTIONS, *MATRICES)
 PARTS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(PRODUCTS, ("arithmetic", "vain", "packed", "summed", "weights", "count")),
+    **dict.fromkeys(CONVOLUTIONS, ("arithmetic", "vain", "odd", "strided", "packed", "summed", "weights", "count")),
+    **dict.fromkeys(MATRICES, ("arithmetic", "vain", "packed", "summed", "weights", "count")),
     "elementwise": ("light", "heavy", "moved", "count"),
     "softmax": ("heavy", "count"),
     "pool": ("light", "moved", "count"),
     "trees": ("light", "count"),
     "look-up": ("moved", "count"),
     "free": ("count",),
-    **dict.fromkeys(("norm", "scale", "reduce", "resize", "turn", "join", "move", "cast", "other"), ("moved", "count")),
+    **dict.fromkeys(
+        ("norm", "scale", "reduce", "pool-whole", "resize", "turn", "join", "move", "cast", "other"), ("moved", "count")
+    ),
 }
 """Kind of kernel to the parts that its time is a sum of."""
 WHOLE = ("fused light", "fused heavy", "spilled", "call")
@@ -68,11 +71,20 @@ def _product(kernel: Kernel) -> Mapping[str, float]:
     return {
         "arithmetic": kernel.operations,
         "vain": kernel.operations * (lanes / kernel.n - 1.0),
+        "odd": kernel.operations if _is_odd(kernel) else 0.0,
+        "strided": kernel.operations if kernel.stride > 1 else 0.0,
         "packed": float(times) * kernel.m * kernel.k,
         "summed": sums,
         "weights": float(kernel.weights if kernel.kind not in ("lstm", "gru") else kernel.weights * kernel.images),
         "count": 1.0,
     }
+
+
+def _is_odd(kernel: Kernel) -> bool:
+    """Whether a convolution's channels do not come in blocks."""
+    if kernel.kind == "conv-depthwise":
+        return kernel.groups % BLOCK > 0
+    return kernel.n % BLOCK > 0 or (kernel.k // kernel.area) % BLOCK > 0
 
 
 def _other(kernel: Kernel) -> Mapping[str, float]:

@@ -31,7 +31,7 @@ MOVING = {
     "DepthToSpace": "move",
     "SpaceToDepth": "move",
 }
-POOLING = {"MaxPool": "pool", "AveragePool": "pool", "GlobalAveragePool": "reduce", "GlobalMaxPool": "reduce"}
+POOLING = {"MaxPool": "pool", "AveragePool": "pool", "GlobalAveragePool": "pool-whole", "GlobalMaxPool": "pool-whole"}
 TABLES = frozenset({"Gather", "GatherElements", "GatherND"})
 QUANTISED = frozenset({"conv", "conv-1x1", "conv-depthwise", "conv-grouped", "conv-transposed", "product"})
 TREES = frozenset({"TreeEnsembleRegressor", "TreeEnsembleClassifier", "TreeEnsemble"})
@@ -211,7 +211,7 @@ def _kernel(operation: Operation, users: Mapping[str, int]) -> Kernel:
         return replace(plain, kind="elementwise", light=written)
     if kind in POOLING:
         area = math.prod(operation.settings.get("kernel_shape", [1]))
-        return replace(plain, kind=POOLING[kind], light=written * area if POOLING[kind] == "pool" else read)
+        return replace(plain, kind=POOLING[kind], light=written * area if kind in ("MaxPool", "AveragePool") else read)
     if kind in MOVING:
         return replace(plain, kind=MOVING[kind])
     if kind in ("LayerNormalization", "BatchNormalization", "InstanceNormalization", "GroupNormalization"):

@@ -157,6 +157,8 @@ def physics(device: Device, precision: str, threads: int) -> Array:
     amounts = {
         "arithmetic": operation,
         "vain": operation,
+        "odd": operation,
+        "strided": operation / 4,
         "light": number / 4,
         "heavy": number,
         "fused light": number / 4,
