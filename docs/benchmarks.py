@@ -33,10 +33,10 @@ the best that keeps the limits, over the share of the grid's cost it was given. 
 what was scored and keeps the limits; *confirmed* counts only what our planner delivers, with its proof, which is part
 of its budget. *Cost first*: the peer times a candidate before it trains it, which is our idea."""
 PREDICTION = """\
-Networks of twenty made-up families and of the catalogue, each family left out in turn: what a calibration of the device
-on the others, and on graphs of single kernels, says of it. *Covered*: the truth lies in the interval, which claims 95 %.
-*Below floor*: predictions under what arithmetic and bandwidth allow. The line in a bar is how often two timings of the
-same network agree within 10 %: what nobody can beat."""
+Networks of twenty made-up families and of the catalogue, each family left out in turn: what a calibration of the
+device on the others, and on graphs of single kernels, says of it. *Covered*: the truth lies in the interval, which
+claims 95 %. *Below floor*: predictions under what arithmetic and bandwidth allow. The line in a bar is how often two
+timings of the same network agree within 10 %: what nobody can beat."""
 COSTS = (("latency p95", "ms"), ("size", "MB"), ("peak memory", "MB"))
 BETTER = ", ours better by"
 OURS, THEIRS, INK, FAINT = "#7cc9a5", "#b4bdcb", "#1c2733", "#dde2ea"
