@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from statistics import median
 
 from sartor.drawings import KERNELS, NETWORKS
 from sartor.errors import Unsupported
+from sartor.stages.measure.graph_child import is_off_pace
 from sartor.stages.measure.graphs import CHILD, file_of, quantise, time_files
 
 GROUPS = (
@@ -37,10 +39,11 @@ PER_KERNEL = {
 }
 BATCHES = (1, 8)
 SECONDS = 0.16  # timed per graph
-BUSY = 0.08  # share of the cores that others may take; beyond it the graph is timed again in the next piece
 CHUNK = {"onnxruntime": 12, "openvino": 12, "torch": 24}  # graphs per process
 TORCH_CHILD = "_torch_graph"
 TURNS = 2
+BUSY = 0.15  # share of the cores that others may take; more, or an unusual pace: the graph is timed again later
+FEWEST_PACES = 20
 
 
 @dataclass(frozen=True)
@@ -124,16 +127,23 @@ def record(
     busy: float = BUSY,
 ) -> int:
     """Time what is not in the recording yet, for so many seconds; returns how much is left."""
-    done = {one for one, _, _ in read(path)}
+    known = read(path)
+    done, pace = {one for one, _, _ in known}, usual_pace([timed for _, _, timed in known])
     left = [one for one in asked if one not in done]
     until = time.monotonic() + seconds
     for chunk in _chunks(left):
         if time.monotonic() > until:
             break
         say(f"{len(left)} left: {chunk[0].runtime} {chunk[0].precision}, turn {chunk[0].turn + 1}")
-        _append(path, chunk, _time(chunk, files, threads), threads, busy)
+        _append(path, chunk, _time(chunk, files, threads, pace), threads, busy, pace)
         left = left[len(chunk) :]
     return len(left)
+
+
+def usual_pace(timed: Sequence[Timed]) -> float:
+    """The median; 0 where too little is known. With several threads a runtime's own would be taken for others."""
+    paces = [one.pace_ns for one in timed if one.pace_ns]
+    return median(paces) if len(paces) >= FEWEST_PACES else 0.0
 
 
 def _chunks(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
@@ -149,7 +159,7 @@ def _chunks(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
         place += len(chunk)
 
 
-def _time(chunk: Sequence[Asked], files: Path, threads: int) -> list[Timed]:
+def _time(chunk: Sequence[Asked], files: Path, threads: int, pace: float) -> list[Timed]:
     request, missing = [], {}
     for place, one in enumerate(chunk):
         path = path_of(files, one)
@@ -164,7 +174,14 @@ def _time(chunk: Sequence[Asked], files: Path, threads: int) -> list[Timed]:
         try:
             found = iter(
                 time_files(
-                    Path(folder), runtime, threads, request, SECONDS, child=child, variables={"PYTHONPATH": here}
+                    Path(folder),
+                    runtime,
+                    threads,
+                    request,
+                    SECONDS,
+                    pace_ns=pace,
+                    child=child,
+                    variables={"PYTHONPATH": here},
                 )
                 if request
                 else ()
@@ -219,7 +236,7 @@ def read(path: Path) -> list[tuple[Asked, int, Timed]]:
     return rows
 
 
-def _append(path: Path, chunk: Sequence[Asked], timed: Sequence[Timed], threads: int, busy: float) -> None:
+def _append(path: Path, chunk: Sequence[Asked], timed: Sequence[Timed], threads: int, busy: float, pace: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.is_file()
     with path.open("a", newline="", encoding="utf-8") as file:
@@ -227,7 +244,8 @@ def _append(path: Path, chunk: Sequence[Asked], timed: Sequence[Timed], threads:
         if new:
             table.writeheader()
         for one, facts in zip(chunk, timed, strict=True):
-            if facts.foreign > busy or facts.refusal == "NO_FILE":
+            disturbed = not facts.refusal and (facts.foreign > busy or is_off_pace(facts.pace_ns, pace))
+            if disturbed or facts.refusal == "NO_FILE":
                 continue
             numbers = {
                 name: f"{value:.5g}" if isinstance(value, float) and name != "at" else value

@@ -25,6 +25,7 @@ def place(tmp_path, monkeypatch):
     write_json(tmp_path / "devices" / f"{device.id}.json", device)
     monkeypatch.setattr(calibration, "TIMED_S", 0.004)
     monkeypatch.setattr(calibration, "NOISY", 2.0)
+    monkeypatch.setattr(calibration, "is_off_pace", lambda pace, usual: False)
     monkeypatch.setattr(calibration, "settings_of", lambda device: [Setting("onnxruntime", "fp32", 1)])
     monkeypatch.setattr(calibration, "_graphs", lambda number: iter(TINY))
     return workspace, device

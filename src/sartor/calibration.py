@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from sartor import registry
 from sartor.codec import from_plain
@@ -23,6 +24,7 @@ from sartor.evidence import Workspace, write_json
 from sartor.execute import Executor
 from sartor.jobs import TimedGraph, TimeGraphsJob
 from sartor.progress import Tell, silent
+from sartor.stages.measure.graph_child import is_off_pace
 from sartor.stages.measure.graphs import file_of
 from sartor.stages.predict import Speeds, TimedKernels, as_run, kernels_of, learn
 from sartor.types import Device
@@ -33,7 +35,7 @@ ROUNDS = 12  # a graph of each family in each; every kind of kernel has more
 KERNELS_PER_ROUND = {"convolutions": 4, "products": 2, "recurrences": 1}
 BATCHES = (1, 8)
 TIMED_S = 0.2  # per graph
-NOISY = 0.1  # share of the cores that others may take while a graph is timed
+NOISY = 0.15  # share of the cores that others may take while a graph is timed
 
 Graph = tuple[str, int, int]
 
@@ -64,7 +66,7 @@ def calibrate_device(
     device = device_of("local", workspace, tell)
     began, spent, until = time.monotonic(), 0.0, time.monotonic() + seconds
     evidence, drawings = workspace.evidence(), workspace.root / "drawings"
-    found: dict[Setting, list[TimedKernels]] = defaultdict(list)
+    found: dict[Setting, list[tuple[Graph, TimedGraph]]] = defaultdict(list)
     try:
         with Executor(workspace, evidence, f"calibrate-{device.id[:12]}") as executor:
             turns = list(_turns(settings_of(device), rounds))
@@ -77,14 +79,14 @@ def calibrate_device(
                 outcome = known or executor.do("time_graphs", job, tell)
                 spent += executor.evidence.get(outcome.key).seconds if known else 0.0  # type: ignore[union-attr]
                 if outcome.refusal is None:
-                    found[setting] += _quiet(graphs, outcome.result.timed, setting, drawings)
+                    found[setting] += zip(graphs, outcome.result.timed, strict=True)
     finally:
         evidence.close()
     tell("learning speeds", 0.99)
     speeds = {
         f"{one.runtime} {one.precision} {one.threads}": speed
         for one, timed in found.items()
-        if (speed := learn(timed, device, one.precision, one.threads)) is not None
+        if (speed := learn(_quiet(timed, one, drawings), device, one.precision, one.threads)) is not None
     }
     if not speeds:
         raise DeviceError("too few graphs were timed to learn from; run it again, it goes on where it was")
@@ -129,16 +131,15 @@ def _graphs(number: int) -> Iterator[Graph]:
             yield family, numbered, BATCHES[numbered % 3 == 2]
 
 
-def _quiet(
-    graphs: Sequence[Graph], timed: Sequence[TimedGraph], setting: Setting, folder: Path
-) -> Iterator[TimedKernels]:
-    """Graphs that were timed on a quiet machine, with their kernels as the setting runs them."""
+def _quiet(timed: Sequence[tuple[Graph, TimedGraph]], setting: Setting, folder: Path) -> Iterator[TimedKernels]:
+    """Graphs that were timed on a quiet machine at its usual pace, with their kernels as the setting runs them."""
     import onnx
 
-    for graph, one in zip(graphs, timed, strict=True):
-        if one.refusal or one.foreign_load > NOISY:
-            continue
-        family, number, batch = graph
-        model = onnx.load(file_of(folder, family, number, "fp32"))
-        kernels = as_run(kernels_of(model, setting.runtime, batch), setting.precision)
-        yield TimedKernels(family, kernels, one.p50_ms, family in NETWORKS)
+    kept = [(graph, one) for graph, one in timed if not one.refusal and one.foreign_load <= NOISY]
+    # with several threads, a runtime's own are taken for a slower pace
+    pace = median(one.pace_ns for _, one in kept) if kept and setting.threads == 1 else 0.0
+    for (family, number, batch), one in kept:
+        if not is_off_pace(one.pace_ns, pace):
+            model = onnx.load(file_of(folder, family, number, "fp32"))
+            kernels = as_run(kernels_of(model, setting.runtime, batch), setting.precision)
+            yield TimedKernels(family, kernels, one.p50_ms, family in NETWORKS)

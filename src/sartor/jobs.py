@@ -403,13 +403,14 @@ class TimeGraphsJob:
 class TimedGraph:
     """Median and fast (tenth percentile) milliseconds of a graph's calls; or the code of why it could not be run.
 
-    ``foreign_load`` is the share of the processor cores that others took meanwhile.
+    ``foreign_load`` is the share of the processor cores that others took meanwhile, ``pace_ns`` how fast it ran.
     """
 
     p50_ms: float = 0.0
     p10_ms: float = 0.0
     calls: int = 0
     foreign_load: float = 0.0
+    pace_ns: float = 0.0
     refusal: str = ""
 
 

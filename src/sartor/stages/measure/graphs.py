@@ -64,10 +64,13 @@ def time_files(
     graphs: Sequence[Mapping[str, Any]],
     seconds: float,
     *,
+    pace_ns: float = 0.0,
     child: str = CHILD,
     variables: Mapping[str, str] | None = None,
 ) -> Sequence[Mapping[str, Any]]:
     """Facts of each graph (``path``, ``precision``, ``batch``) from one fresh process.
+
+    ``pace_ns`` is the usual pace of the processor: graphs that ran at another are timed again, a few times.
 
     Raises:
         Unsupported: the process crashed, hung or ran out of memory.
@@ -79,6 +82,7 @@ def time_files(
         "graphs": list(graphs),
         "seconds": seconds,
         "longest_ms": LONGEST_MS,
+        "pace_ns": pace_ns,
     }
     patience = Patience(silence_s=60.0, total_s=60.0 + 20.0 * len(graphs))
     answered = run_child(child, folder, request, threads=threads, patience=patience, variables=variables)
@@ -133,4 +137,4 @@ def _keep(path: Path, contents: bytes) -> None:
 def _timed(facts: Mapping[str, Any]) -> TimedGraph:
     if "refusal" in facts:
         return TimedGraph(refusal=facts["refusal"]["code"])
-    return TimedGraph(facts["p50_ms"], facts["p10_ms"], facts["calls"], facts["foreign"])
+    return TimedGraph(facts["p50_ms"], facts["p10_ms"], facts["calls"], facts["foreign"], facts["pace_ns"])
