@@ -80,7 +80,9 @@ class Drawing:
             dilations=[dilation] * axes, pads=[*pads, *ends],
         )  # fmt: skip
 
-    def block(self, x: Value, channels: int, kernel: int = 3, act: str = "Relu", **settings: Any) -> Value:
+    def block(
+        self, x: Value, channels: int, kernel: int | Sequence[int] = 3, act: str = "Relu", **settings: Any
+    ) -> Value:
         """Convolution, batch normalisation, activation."""
         return self.act(self.batch_norm(self.conv(x, channels, kernel, **settings)), act)
 
@@ -183,7 +185,7 @@ class Drawing:
         bias = self._small((ways, 2 * gates * hidden))
         self._count(length * ways * gates * hidden * (width + hidden))
         turned = self.node("Transpose", [x], (length, width), perm=[1, 0, 2])
-        settings = {"linear_before_reset": 1} if kind == "GRU" else {}
+        settings: dict[str, Any] = {"linear_before_reset": 1} if kind == "GRU" else {}
         direction = "bidirectional" if both_ways else "forward"
         out = self.node(
             kind, [turned, *weights, bias], (length, ways, hidden), hidden_size=hidden, direction=direction, **settings

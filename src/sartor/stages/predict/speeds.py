@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 COVERAGE = 0.95
 FEWEST_GRAPHS = 24
 ROUNDS, HUBER = 8, 0.1  # of the fit; residuals (logarithms) beyond it count less
-PRIOR = 1e-3  # weight of physics against one graph
+PRIOR = 0.03  # weight of physics against one graph
 LEAST_SPREAD, LARGEST_SPREAD = 1.1, 50.0
 BEYOND = 0.25  # exponent of how far outside the times it was fitted to a prediction lies
 UNKNOWN_FACTOR = 2.0  # wider where kernels of a kind that was never timed make up more than …
