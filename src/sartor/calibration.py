@@ -34,6 +34,7 @@ CHUNK = 8  # graphs of one process: what a kill may cost
 ROUNDS = 12  # a graph of each family in each; every kind of kernel has more
 KERNELS_PER_ROUND = {"convolutions": 4, "products": 2, "recurrences": 1}
 BATCHES = (1, 8)
+DRAWN = frozenset({"none", "int8-static"})  # compressors whose files graphs are drawn as
 TIMED_S = 0.2  # per graph
 NOISY = 0.15  # share of the cores that others may take while a graph is timed
 
@@ -109,7 +110,8 @@ def settings_of(device: Device) -> list[Setting]:
         for name in device.runtimes:
             runtime = registry.get("runtimes", name)
             if not runtime.reference and "onnx" in runtime.accepts:
-                found += [Setting(name, precision, threads) for precision in runtime.precisions(device)]
+                ways = runtime.precisions(device).items()
+                found += [Setting(name, precision, threads) for precision, made_by in ways if made_by in DRAWN]
     return found
 
 

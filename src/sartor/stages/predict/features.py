@@ -22,7 +22,8 @@ CACHE_NUMBERS = 1 << 18  # of a megabyte: activations of one kernel beyond it le
 
 BLOCK = 8  # channels that a vector holds: layouts in blocks of it suit nothing else
 CONVOLUTIONS = ("conv", "conv-1x1", "conv-depthwise", "conv-grouped", "conv-transposed")
-MATRICES = ("product", "product-computed", "lstm", "gru")
+MATRICES = ("product", "product-computed", "recurrence")
+ALIKE = {"lstm": "recurrence", "gru": "recurrence"}  # they run alike, and one says how fast the other is
 PRODUCTS = (*CONVOLUTIONS, *MATRICES)
 PARTS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(CONVOLUTIONS, ("arithmetic", "vain", "odd", "strided", "packed", "summed", "weights", "count")),
@@ -50,13 +51,14 @@ def features(kernels: Sequence[Kernel]) -> Array:
 
     found = np.zeros(len(NAMES))
     for kernel in kernels:
-        kind = kernel.kind if kernel.kind in PARTS else "other"
+        kind = ALIKE.get(kernel.kind, kernel.kind)
+        kind = kind if kind in PARTS else "other"
         amounts = _product(kernel) if kind in PRODUCTS else _other(kernel)
         for part in PARTS[kind]:
             found[_PLACE[f"{kind} {part}"]] += kernel.count * amounts[part]
         if kind in PRODUCTS:
             found[_PLACE["fused light"]] += kernel.count * kernel.light
-            found[_PLACE["fused heavy"]] += kernel.count * (0 if kind in ("lstm", "gru") else kernel.heavy)
+            found[_PLACE["fused heavy"]] += kernel.count * (0 if kind == "recurrence" else kernel.heavy)
         spilled = max(0, kernel.read + kernel.written - CACHE_NUMBERS) if kind != "look-up" else 0
         found[_PLACE["spilled"]] += kernel.count * spilled
     found[_PLACE["call"]] = 1.0
@@ -75,7 +77,7 @@ def _product(kernel: Kernel) -> Mapping[str, float]:
         "strided": kernel.operations if kernel.stride > 1 else 0.0,
         "packed": float(times) * kernel.m * kernel.k,
         "summed": sums,
-        "weights": float(kernel.weights if kernel.kind not in ("lstm", "gru") else kernel.weights * kernel.images),
+        "weights": float(kernel.weights if kernel.kind not in ALIKE else kernel.weights * kernel.images),
         "count": 1.0,
     }
 

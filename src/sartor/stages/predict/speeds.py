@@ -169,7 +169,7 @@ def physics(device: Device, precision: str, threads: int) -> Array:
     found = []
     for name in NAMES:
         kind, part = ("", name) if name in WHOLE else name.split(" ", 1)
-        slow = 8.0 if kind in ("conv-depthwise", "lstm", "gru") and part == "arithmetic" else 1.0
+        slow = 8.0 if kind in ("conv-depthwise", "recurrence") and part == "arithmetic" else 1.0
         found.append(slow * amounts.get(part, number / (1.0 if kind not in PRODUCTS else 2.0)))
     return np.array(found)
 
