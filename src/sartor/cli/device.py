@@ -62,6 +62,7 @@ def calibrate(
     """Time made-up graphs in every runtime here, so that check and run estimate latencies well (10 min at most)."""
     from sartor.calibration import calibrate_device
     from sartor.cli._console import console, print_json
+    from sartor.errors import SartorError
     from sartor.evidence import Workspace
     from sartor.language import say
     from sartor.language.layout import labelled
@@ -75,7 +76,11 @@ def calibrate(
         if screen.is_terminal:
             screen.print(say(text) if share is None else f"{share:4.0%}  {say(text)}")
 
-    found = calibrate_device(Workspace(workspace), seconds=parse_duration(time), tell=tell)
+    try:
+        seconds = parse_duration(time)
+    except ValueError as error:
+        raise SartorError(f"--time {time!r}: {error}") from None
+    found = calibrate_device(Workspace(workspace), seconds=seconds, tell=tell)
     if json:
         print_json(found)
         return
