@@ -79,7 +79,7 @@ pytest: $(VENV)/.dev  ## all tests, the slow ones too, on two processes
 
 docs: $(VENV)/.dev  ## write what is generated: the schema, and the reference from the registry and --help
 	$(BIN)/python -m sartor.stages.requirement $(SCHEMA)
-	@for script in docs/*.py; do if [ -f "$$script" ]; then echo "$(BIN)/python $$script"; $(BIN)/python "$$script" || exit 1; fi; done
+	@for script in docs/[a-z]*.py; do if [ -f "$$script" ]; then echo "$(BIN)/python $$script"; $(BIN)/python "$$script" || exit 1; fi; done
 
 bench: $(VENV)/.dev  ## run every benchmark; each opens with its claim
 	@for script in benchmarks/[a-z]*.py; do if [ -f "$$script" ]; then echo "$(BIN)/python $$script"; $(BIN)/python "$$script" || exit 1; fi; done

@@ -36,6 +36,11 @@ that the boundary matters. Shown is the true score (over validation and test) of
 the best that keeps the limits, over the share of the grid's cost it was given. An answer is the best on validation of
 what was scored and keeps the limits; *confirmed* counts only what our planner delivers, with its proof, which is part
 of its budget. *Cost first*: the peer times a candidate before it trains it, which is our idea."""
+PREDICTION = """\
+Networks of twenty made-up families and of the catalogue, each family left out in turn: what a calibration of the
+device on the others, and on graphs of single kernels, says of it. *Covered*: the truth lies in the interval, which
+claims 95 %. *Below floor*: predictions under what arithmetic and bandwidth allow. The line in a bar is how often two
+timings of the same network agree within 10 %: what nobody can beat."""
 COSTS = (("latency p95", "ms"), ("size", "MB"), ("peak memory", "MB"))
 BETTER = ", ours better by"
 OURS, THEIRS, INK, FAINT = "#7cc9a5", "#b4bdcb", "#1c2733", "#dde2ea"
@@ -65,6 +70,12 @@ def pages(results: Path = RESULTS) -> dict[str, str]:
         lines += ["", *speed(path, rows, chart)]
     more, charts = section(results, CHARTS)
     lines, made = [*lines, *more], {**made, **charts}
+    for path in sorted(results.glob("predict_latency-*.csv")):
+        chart = f"{CHARTS}/predict-latency-{_slug(path.stem.removeprefix('predict_latency-'))}.svg"
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        made[chart] = prediction_chart(rows)
+        lines += ["", *prediction(path, rows, chart)]
     return {"benchmarks.md": "\n".join(lines).rstrip() + "\n", **made}
 
 
@@ -269,6 +280,59 @@ def search_chart(rows: Sequence[tuple[str, float, float]]) -> str:
 
 def _of(rows: Sequence[tuple[str, float, float]], name: str) -> list[tuple[float, float]]:
     return sorted((share, value) for other, share, value in rows if other == name)
+
+
+# ------------------------------------------------------------------------------------------------- predictions
+
+
+def prediction(path: Path, rows: Rows, chart: str) -> list[str]:
+    """A section."""
+    first = rows[0]
+    lines = [
+        "## Latencies predicted, against what was measured",
+        "",
+        PREDICTION,
+        "",
+        f"{first['processor']}, {first['cores']} cores, {first['threads']} thread(s) per call, {first['date'][:10]}.",
+        "",
+        f"![Share of networks predicted within 10 %]({chart})",
+        "",
+        "| | method | networks | within 10 % | within 5 % | mean error | median | covered | below floor |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        shares = [row[key] for key in ("within_10", "within_5", "mean_error", "median_error", "covered")]
+        cells = [f"{float(share):.0%}" if share else "" for share in shares]
+        lines.append(
+            f"| {row['setting']} | {row['method']} | {row['networks']} | {' | '.join(cells)} | {row['below_floor']} |"
+        )
+    noise = {row["setting"]: row for row in rows if row["noise_pairs"] not in ("", "0")}
+    told = [
+        f"{name}: {float(row['noise_within_10']):.0%} of {row['noise_pairs']} within 10 %, half within "
+        f"{float(row['noise_median']):.1%}"
+        for name, row in noise.items()
+    ]
+    if told:
+        lines += ["", f"Two timings of the same network, in different processes: {'; '.join(told)}."]
+    made = "Made by `python benchmarks/predict_latency.py`."
+    return [*lines, "", f"{made} [All rows](../benchmarks/results/{path.name})."]
+
+
+def prediction_chart(rows: Rows) -> str:
+    """Bars of the share within 10 %, per setting and method, with what two timings of one network reach."""
+    left, width, parts = 190, 360, []
+    for line, row in enumerate(rows):
+        y, share = 12 + line * ROW, float(row["within_10"])
+        ours = row["method"] == "sartor"
+        parts.append(_text(8, y + 11, f"{row['setting']}: {row['method']}", bold=ours))
+        parts.append(f'<rect x="{left}" y="{y}" width="{width}" height="14" fill="{FAINT}" rx="2"/>')
+        colour = OURS if ours else THEIRS
+        parts.append(f'<rect x="{left}" y="{y}" width="{share * width:.1f}" height="14" fill="{colour}" rx="2"/>')
+        if ours and row["noise_within_10"]:
+            x = left + width * float(row["noise_within_10"])
+            parts.append(f'<line x1="{x:.1f}" y1="{y - 2}" x2="{x:.1f}" y2="{y + 16}" stroke="{INK}"/>')
+        parts.append(_text(left + width + 12, y + 11, f"{share:.0%}"))
+    return _svg(left + width + 60, len(rows) * ROW + 20, parts)
 
 
 # ------------------------------------------------------------------------------------------------- words

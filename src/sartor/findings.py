@@ -25,7 +25,7 @@ from sartor.jobs import (
 )
 from sartor.metrics import COST_METRICS, Metric
 from sartor.stages.decide import CODES, decide
-from sartor.stages.predict import Calibration, calibrate, estimate
+from sartor.stages.predict import Calibration, Speeds, calibrate, estimate
 from sartor.thread_counts import ThreadFact
 from sartor.types import (
     Artifact,
@@ -61,9 +61,11 @@ class Findings:
         candidates: Sequence[Record],
         trained: Iterable[tuple[TrainJob, TrainResult]] = (),
         thread_facts: Sequence[ThreadFact] = (),
+        speeds: Speeds | None = None,
     ) -> None:
         self.requirement, self.card, self.device, self.metrics = requirement, card, device, tuple(metrics)
         self.thread_facts = tuple(thread_facts)
+        self._speeds = speeds
         self.curves: dict[str, tuple[Epoch, ...]] = {}
         self.insights: dict[str, Insight] = {}
         self._seeds = {record.candidate.id: record for record in candidates}
@@ -286,7 +288,9 @@ class Findings:
         cost = self._costs.get(candidate.network.id)
         guesses: tuple[Measurement, ...] = ()
         if cost is not None and not self._finals.get(name) and not self._probes.get(name):
-            guesses = estimate(cost, candidate, self.device, calibration, batch=self.requirement.target.batch)
+            guesses = estimate(
+                cost, candidate, self.device, calibration, speeds=self._speeds, batch=self.requirement.target.batch
+            )
         guesses += _tails_beyond_calls(measured)
         stopped = self._stopped.get(candidate.network.id)
         if stopped is None and name not in self._shipping and candidate.network.id in self._deployed():

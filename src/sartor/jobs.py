@@ -46,6 +46,44 @@ class DescribeJob:
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """What a runtime computes at once, of one shape, ``count`` times in a call.
+
+    Args:
+        kind: ``conv``, ``conv-1x1``, ``conv-depthwise``, ``conv-grouped``, ``conv-transposed``, ``product`` (with
+            weights), ``product-computed`` (of two computed matrices), ``lstm``, ``gru``, ``elementwise``, ``norm``,
+            ``softmax``, ``pool``, ``pool-whole``, ``reduce``, ``resize``, ``turn``, ``join``, ``move``, ``cast``,
+            ``look-up``, ``trees``, ``free`` (only another shape), ``other``.
+        operations: 2 × multiply-accumulates.
+        read, written: numbers of activations.
+        weights: numbers of constants read whole.
+        light, heavy: elementwise steps, cheap and with a transcendental function.
+        m, n, k: rows, columns and depth of the product that it is, within a group and a picture.
+        groups, area, stride, images: of a convolution; groups are also heads, ways of a recurrence, images its steps.
+        table: numbers of the table that rows are taken from.
+        int8: its products run on bytes.
+    """
+
+    kind: str
+    operations: float = 0.0
+    read: int = 0
+    written: int = 0
+    weights: int = 0
+    light: int = 0
+    heavy: int = 0
+    m: int = 1
+    n: int = 1
+    k: int = 1
+    groups: int = 1
+    area: int = 1
+    stride: int = 1
+    images: int = 1
+    table: int = 0
+    int8: bool = False
+    count: int = 1
+
+
+@dataclass(frozen=True)
 class NetworkCost:
     """Static cost of one network at batch 1.
 
@@ -56,6 +94,7 @@ class NetworkCost:
         layers: number of convolutions and matrix products.
         looked_up: those of the parameters that lie in tables of which a call reads a few rows.
         rows: numbers that one call reads from such tables.
+        kernels: runtime to the kernels it would make of the graph, at batch 1; empty where it could not be traced.
     """
 
     network: str
@@ -65,6 +104,7 @@ class NetworkCost:
     layers: int
     looked_up: int = 0
     rows: int = 0
+    kernels: Mapping[str, tuple[Kernel, ...]] = field(default_factory=dict)
 
     @property
     def work(self) -> int:
@@ -339,3 +379,43 @@ class CompareResult:
 
     measurement: Measurement
     tie: bool
+
+
+@dataclass(frozen=True)
+class TimeGraphsJob:
+    """Time drawn graphs in one runtime (``stages.measure.time_graphs``).
+
+    Args:
+        graphs: family, number and batch of each (``sartor.drawings``).
+        device: id of the device this must run on.
+        seconds: timed per graph.
+    """
+
+    runtime: str
+    precision: str
+    threads: int
+    graphs: tuple[tuple[str, int, int], ...]
+    device: str
+    seconds: float = 0.2
+
+
+@dataclass(frozen=True)
+class TimedGraph:
+    """Median and fast (tenth percentile) milliseconds of a graph's calls; or the code of why it could not be run.
+
+    ``foreign_load`` is the share of the processor cores that others took meanwhile, ``pace_ns`` how fast it ran.
+    """
+
+    p50_ms: float = 0.0
+    p10_ms: float = 0.0
+    calls: int = 0
+    foreign_load: float = 0.0
+    pace_ns: float = 0.0
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class TimeGraphsResult:
+    """One per graph, in order."""
+
+    timed: tuple[TimedGraph, ...]

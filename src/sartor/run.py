@@ -14,6 +14,7 @@ from typing import Protocol
 
 import sartor
 from sartor import registry
+from sartor.calibration import speeds_of
 from sartor.catalog.contracts import Action, Outcome, Planner, Task
 from sartor.codec import digest, from_plain
 from sartor.devices import device_of
@@ -172,7 +173,8 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     searched = {record.candidate.network.id for record in records}
     observer.recalling([(job, result) for job, result in trained if job.network.id in searched])
     threads = earlier_facts(executor.evidence, device.id, place.id, started)
-    findings = Findings(requirement, card, device, metrics_of(task), records, trained, threads)
+    speeds = speeds_of(device, place.workspace)
+    findings = Findings(requirement, card, device, metrics_of(task), records, trained, threads, speeds)
     findings.spend(prepared.seconds + _probe_spent(device, started))
     return findings
 

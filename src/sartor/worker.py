@@ -28,6 +28,7 @@ STAGES = {
     "export": "sartor.stages.compress:export",
     "compress": "sartor.stages.compress:compress",
     "measure": "sartor.stages.measure:measure",
+    "time_graphs": "sartor.stages.measure:time_graphs",
     "compare": "sartor.stages.measure:compare",
     "evaluate": "sartor.stages.measure:evaluate",
     "explain": "sartor.stages.measure:explain",

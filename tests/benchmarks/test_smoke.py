@@ -160,6 +160,19 @@ def test_search_replays_a_recorded_grid(tmp_path):
     assert all(float(row["cost_share"]) <= 1.1 * float(row["budget_share"]) for row in ours if float(row["answers"]))
 
 
+@pytest.mark.slow
+def test_latencies_of_a_few_graphs_are_predicted(tmp_path):
+    done = start("predict_latency.py", "--smoke", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("CLAIM ")
+    lines = (tmp_path / "predict_latency-smoke.csv").read_text().splitlines()
+    rows = {row["method"]: row for row in csv.DictReader(lines)}
+    assert set(rows) == {"sartor", "operations", "roofline", "layer table"}
+    assert int(rows["sartor"]["networks"]) >= 20
+    assert rows["sartor"]["below_floor"] == "0"
+    assert float(rows["sartor"]["mean_error"]) > 0
+
+
 def test_quoted_devices_on_a_made_up_latency(tmp_path):
     done = start("quoted_devices.py", "--smoke", "--csv", str(tmp_path / "pairs.csv"))
     assert done.returncode == 0, done.stderr

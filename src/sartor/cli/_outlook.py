@@ -32,6 +32,8 @@ def told(found: Outlook) -> list[str]:
     if rows:
         head = (say("family"), say("fits"), say("may fit"), say("largest that may"), "")
         lines += aligned([head, *rows])
+    if found.best is not None:
+        lines.append(labelled("Latencies", _basis(found.best, found.address)))
     if found.binding:
         most = say("most candidates ruled out first")
         lines.append(labelled("Binding", f"{', '.join(found.binding)} ({most})"))
@@ -40,6 +42,20 @@ def told(found: Outlook) -> list[str]:
     lines.append(labelled("Quality", _quality(found.quality)))
     lines += [labelled(label, text) for label, text in _costs(found)]
     return lines
+
+
+def _basis(latency: Measurement, address: str) -> str:
+    """What the latencies are estimated from."""
+    by = latency.conditions.get("by")
+    if by == "calibration":
+        share, graphs = latency.conditions["coverage"], latency.conditions["graphs"]
+        return say(
+            f"estimated from {graphs} graphs timed on this device; of new kinds of networks {share:.0%} lie within"
+        )
+    if by == "run":
+        return say("estimated from what was measured on this device")
+    told = say("estimated from arithmetic and bandwidth alone")
+    return f"{told}{say('; closer after: sartor device calibrate')}" if address == "local" else told
 
 
 def compared(found: Sequence[Outlook]) -> list[str]:

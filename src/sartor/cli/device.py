@@ -1,4 +1,4 @@
-"""Probe this machine; list and show devices known by their datasheets, or saved profiles."""
+"""Probe and calibrate this machine; list and show devices known by their datasheets, or saved profiles."""
 
 from __future__ import annotations
 
@@ -51,6 +51,49 @@ def probe(
     else:
         why = say("saves it for target.device")
         console().print(labelled("Next", f"sartor device probe --output profile.json   {why}", WIDTH))
+
+
+@app.command()
+def calibrate(
+    time: Annotated[str, typer.Option(help="At most so long; what was timed before is not timed again.")] = "10m",
+    workspace: Annotated[Path, typer.Option(help="Holds the device's profile.")] = Path(".sartor"),
+    json: Annotated[bool, typer.Option("--json", help="Print what was learnt as JSON.")] = False,
+) -> None:
+    """Time made-up graphs in every runtime here, so that check and run estimate latencies well (10 min at most)."""
+    from sartor.calibration import calibrate_device
+    from sartor.cli._console import console, print_json
+    from sartor.errors import SartorError
+    from sartor.evidence import Workspace
+    from sartor.language import say
+    from sartor.language.layout import labelled
+    from sartor.report.figures import duration
+    from sartor.report.words import aligned
+    from sartor.stages.requirement.units import parse_duration
+
+    screen = console(stderr=True)
+
+    def tell(text: str, share: float | None = None) -> None:
+        if screen.is_terminal:
+            screen.print(say(text) if share is None else f"{share:4.0%}  {say(text)}")
+
+    try:
+        seconds = parse_duration(time)
+    except ValueError as error:
+        raise SartorError(f"--time {time!r}: {error}") from None
+    found = calibrate_device(Workspace(workspace), seconds=seconds, tell=tell)
+    if json:
+        print_json(found)
+        return
+    out = console()
+    out.print(labelled("Calibrated", say(f"{found.graphs} timings, {duration(found.seconds)}"), WIDTH))
+    head = ("runtime", "precision", "threads", "graphs", "mean error", "95 % within")
+    rows = []
+    for name, speed in sorted(found.of.items()):
+        within = f"{speed.shorter:.2f} … {speed.longer:.2f} ×"
+        rows.append((*name.split(), str(speed.graphs), f"{speed.error:.0%}", within))
+    for line in aligned([tuple(say(word) for word in head), *rows], indent="  "):
+        out.print(line)
+    out.print(say("Errors are of families of networks left out; sartor check and sartor run use these from now on."))
 
 
 @app.command(name="list")

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from sartor.stages.measure.comparison import compare
     from sartor.stages.measure.error_margins import margins
     from sartor.stages.measure.explanation import explain
+    from sartor.stages.measure.graphs import time_graphs
     from sartor.stages.measure.quality import evaluate
     from sartor.stages.measure.timing import measure
 
-__all__ = ["compare", "evaluate", "explain", "margins", "measure"]
+__all__ = ["compare", "evaluate", "explain", "margins", "measure", "time_graphs"]
 
 _PLACES = {
     "measure": "timing",
@@ -23,6 +24,7 @@ _PLACES = {
     "compare": "comparison",
     "explain": "explanation",
     "margins": "error_margins",
+    "time_graphs": "graphs",
 }
 
 

@@ -10,6 +10,8 @@ from sartor.errors import MissingExtra, Unsupported
 from sartor.evidence import Workspace
 from sartor.jobs import DescribeJob, DescribeResult, NetworkCost
 from sartor.progress import Tell, silent
+from sartor.stages.predict.kernels import RULES, fused
+from sartor.stages.predict.tracing import Seen, Tracer
 from sartor.types import Network
 
 if TYPE_CHECKING:
@@ -76,9 +78,10 @@ def _count(network: Network, task_name: str, device: torch.device) -> NetworkCos
     with device:
         module = registry.get("models", network.model).build(network).eval()
         blank = task.normalise(torch.from_numpy(example).to(device), task.statistics(example)).contiguous()
-    counter = counting_mode()
+    tracer = Tracer(module)
+    counter = counting_mode(tracer.seen)
     # fused attention on the CPU is one opaque operator; the plain form shows its two matrix products
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), tracer.watching(module), counter:
         module(blank)
     return NetworkCost(
         network=network.id,
@@ -92,6 +95,7 @@ def _count(network: Network, task_name: str, device: torch.device) -> NetworkCos
             if tensor.is_floating_point() and _storage(tensor) in counter.looked_up - counter.read
         ),
         rows=counter.rows,
+        kernels={runtime: fused(tracer.operations, runtime) for runtime in RULES},
     )
 
 
@@ -109,8 +113,8 @@ def _kept_numbers(module: torch.nn.Module, used: set[int]) -> int:
     return sum(tensor.numel() for tensor in (*parameters, *buffers))
 
 
-def counting_mode() -> Any:
-    """A torch dispatch mode that counts while a module runs.
+def counting_mode(seen: Seen | None = None) -> Any:
+    """A torch dispatch mode that counts while a module runs; ``seen`` is told of every operator's call.
 
     Its ``operations`` are 2 × multiply-accumulates of convolutions and matrix products (the formulas are torch's own
     ``flop_registry``), ``layers`` their number, ``activation_bytes`` the fp32 bytes that all operators write.
@@ -131,6 +135,8 @@ def counting_mode() -> Any:
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = func(*args, **(kwargs or {}))
+            if seen is not None:
+                seen(func._overloadpacket.__name__, args, kwargs or {}, out)
             formula = flop_registry.get(func._overloadpacket)
             if formula is not None:
                 self.layers += 1

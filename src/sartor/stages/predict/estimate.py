@@ -15,6 +15,8 @@ from sartor import registry
 from sartor.jobs import NetworkCost
 from sartor.metrics import COST_METRICS, index
 from sartor.stages.predict.calibrate import Calibration
+from sartor.stages.predict.kernels import as_run, in_batch
+from sartor.stages.predict.speeds import COVERAGE, Predicted, Speeds
 from sartor.types import Candidate, Device, Measurement
 
 METRICS = index(COST_METRICS)
@@ -34,6 +36,8 @@ CACHE_GAIN = 4.0  # activations of small networks mostly stay in the caches
 # Of 120 networks measured on two cores of an EPYC 9004, 120 lay within, by its probe and by its datasheet alike; of 480
 # latencies that others published for nine devices, 472 (benchmarks/quoted_devices.py).
 HIGH_FACTOR, HIGH_MS = 8.0, 5.0
+AROUND_MS = 0.1  # of a call beside the runtime's own time: decoding a small input, reading the answer
+PAIRS_OVER_SPEEDS = 8  # candidates measured in this run that say more than what the device was calibrated on
 UNKNOWN_FACTOR = 2.0  # wider still, for each of ceiling and bandwidth that the profile does not tell
 TAIL = {"latency_p50_ms": (1.0, 1.0), "latency_p95_ms": (1.2, 2.0), "latency_p99_ms": (1.4, 3.0)}
 """Latency percentile: factor on the median's value, and on its high end."""
@@ -57,6 +61,7 @@ def estimate(
     device: Device,
     calibration: Calibration | None = None,
     *,
+    speeds: Speeds | None = None,
     batch: int = 1,
 ) -> tuple[Measurement, ...]:
     """Latency (p50, p95, p99), file size and peak memory of a candidate, before it exists.
@@ -65,7 +70,9 @@ def estimate(
         cost: static cost at batch 1.
         candidate: gives runtime, precision, compression and threads.
         device: gives ceilings and bandwidth.
-        calibration: fits to measured candidates; the roofline is used where none speaks of this candidate.
+        calibration: fits to measured candidates of this run.
+        speeds: of the device, from ``sartor device calibrate``. Where neither speaks of this candidate, the roofline
+            is used.
         batch: samples of one call.
 
     Returns:
@@ -75,10 +82,17 @@ def estimate(
         >>> estimate(cost, candidate, device)[0].low  # ms that no run can undercut  # doctest: +SKIP
     """
     fit = calibration.of(candidate) if calibration is not None and batch == 1 else None
+    speed = speeds.find(candidate.runtime, candidate.precision, candidate.threads) if speeds is not None else None
+    kernels = cost.kernels.get(candidate.runtime)
     floor = latency_floor_ms(cost, candidate, device, batch=batch)
-    if fit is None:
+    by = "roofline"
+    if speed is not None and kernels and (fit is None or fit.pairs < PAIRS_OVER_SPEEDS):
+        by = "calibration"
+        median = _call(speed.predict(as_run(in_batch(kernels, batch), candidate.precision), floor))
+    elif fit is None:
         median = _roofline(cost, candidate, device, floor, batch)
     else:
+        by = "run"
         value = max(fit.predict(cost), floor)
         spread = fit.spread_at(cost)
         median = Range(max(floor, value / spread), value, value * spread)
@@ -88,7 +102,14 @@ def estimate(
     }
     ranges["size_mb"] = _size(cost, candidate)
     ranges["memory_peak_mb"] = _memory(cost, candidate, batch)
-    basis = {"floor_ms": floor, "pairs": fit.pairs if fit else 0, "threads": candidate.threads, "batch": batch}
+    basis = {
+        "floor_ms": floor,
+        "by": by,
+        "pairs": fit.pairs if fit else 0,
+        "threads": candidate.threads,
+        "batch": batch,
+        **({"coverage": COVERAGE, "graphs": speed.graphs} if speed is not None and by == "calibration" else {}),
+    }
     return tuple(
         Measurement(
             METRICS[name],
@@ -103,6 +124,11 @@ def estimate(
         )
         for name, found in ranges.items()
     )
+
+
+def _call(predicted: Predicted) -> Range:
+    """The runtime's time with what stands around it: decoding and preparing the input, reading the answer."""
+    return Range(predicted.low, predicted.value + AROUND_MS, predicted.high + HIGH_MS)
 
 
 def latency_floor_ms(cost: NetworkCost, candidate: Candidate, device: Device, *, batch: int = 1) -> float:
