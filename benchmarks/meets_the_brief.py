@@ -32,6 +32,8 @@ from briefs.course import Course, probe
 from briefs.draw import Brief, draw
 from briefs.facts import Facts, machine
 from briefs.outcomes import rows_of, summary, write
+from briefs.peers import PEERS, able, put
+from briefs.peers import judged as peer_judged
 from briefs.subjects import Made, Subject, subjects
 
 SEED, COUNT = 7, 40
@@ -62,6 +64,7 @@ def main() -> int:
     )
     parser.add_argument("--after", type=float, default=AFTER_S, metavar="SECONDS",
                         help="from a run's end to its re-measurement (%(default).0f)")  # fmt: skip
+    parser.add_argument("--peers", action="store_true", help="put them to peers too, when all of that is done")
     parser.add_argument("--made-up", action="store_true", help="without the real data beside the repository")
     parser.add_argument("--folder", type=Path, help="of all files (default: build/briefs-SEED here)")
     parser.add_argument("--results", type=Path, default=RESULTS / "briefs", help="folder of the CSV (%(default)s)")
@@ -114,6 +117,8 @@ def _work(
 ) -> int:
     course = Course(folder, probe(folder, _say))
     whole = _runs(course, briefs, piece) and _verifies(course, briefs, piece, after, seconds)
+    if whole and asked.peers:
+        whole = _peers(course, briefs, piece)
     rows = rows_of(course, briefs)
     print()
     print(summary(rows))
@@ -155,6 +160,24 @@ def _verifies(course: Course, briefs: Sequence[Brief], piece: Piece, after: floa
             found = course.verify(brief, fresh=fresh, seconds=FRESH_S if fresh else seconds)
             words = ", ".join(f"{one['limit']} {one['outcome']}" for one in found["limits"])
             _say(f"{brief.name} {'on fresh rows' if fresh else 'again'}: exit {found['status']}, {words}")
+    return True
+
+
+def _peers(course: Course, briefs: Sequence[Brief], piece: Piece) -> bool:
+    """What peers make of those they can do."""
+    for peer in PEERS:
+        try:
+            peer.environment.make(_say)
+        except OSError as error:
+            _say(f"{peer.name} is left out: {error}")
+            continue
+        for brief in able(peer, briefs):
+            if course.kept(brief, f"peer-{peer.file}") is not None:
+                continue
+            if not piece.allows(1.3 * brief.seconds + 15):
+                return False
+            outcome = put(course, brief, peer)
+            _say(f"{peer.name} {brief.name}: {', '.join(peer_judged(brief, outcome))}, {outcome['wall_s']:.0f} s")
     return True
 
 

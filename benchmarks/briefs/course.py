@@ -46,7 +46,8 @@ class Course:
         found: Outcome | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         return found
 
-    def _keep(self, brief: Brief, what: str, outcome: Outcome) -> Outcome:
+    def keep(self, brief: Brief, what: str, outcome: Outcome) -> Outcome:
+        """Write it down, whole or not at all."""
         path = self.place(brief) / f"{what}.json"
         path.with_suffix(".part").write_text(json.dumps(outcome, indent=1, ensure_ascii=False), encoding="utf-8")
         os.replace(path.with_suffix(".part"), path)
@@ -71,7 +72,7 @@ class Course:
             outcome["run"] = str(decisions[0].parent.relative_to(place))
         else:
             outcome["sentence"] = (said.strip() or "it said nothing").splitlines()[-1]
-        return self._keep(brief, "run", outcome)
+        return self.keep(brief, "run", outcome)
 
     def verify(self, brief: Brief, *, fresh: bool, seconds: float) -> Outcome:
         """``sartor verify`` on what a run delivered: on the recorded test rows, or on rows that no run has seen."""
@@ -90,7 +91,7 @@ class Course:
             ]  # fmt: skip
         except (ValueError, KeyError, TypeError):
             outcome["sentence"] = (said.strip() or "it said nothing").splitlines()[-1]
-        return self._keep(brief, "fresh" if fresh else "verify", outcome)
+        return self.keep(brief, "fresh" if fresh else "verify", outcome)
 
 
 def _command(words: list[str], place: Path, patience: float, *, apart: bool = False) -> tuple[str, int, float]:

@@ -11,6 +11,8 @@ from _protocol import slug, surroundings
 
 from briefs.course import Course, judged
 from briefs.draw import Brief
+from briefs.peers import PEERS, Peer, able
+from briefs.peers import judged as peer_judged
 
 OVER = 0.1  # of the budget
 OURS = "Sartor"
@@ -18,8 +20,28 @@ Row = dict[str, object]
 
 
 def rows_of(course: Course, briefs: Sequence[Brief]) -> list[Row]:
-    """One row for each requirement that was run."""
-    return [row for brief in briefs if (row := _row(course, brief)) is not None]
+    """One row for each requirement that was run, and for each that a peer was put to."""
+    mine = [row for brief in briefs if (row := _row(course, brief)) is not None]
+    return mine + [
+        row for peer in PEERS for brief in able(peer, briefs) if (row := _peer_row(course, brief, peer)) is not None
+    ]
+
+
+def _peer_row(course: Course, brief: Brief, peer: Peer) -> Row | None:
+    outcome, row = course.kept(brief, f"peer-{peer.file}"), _row(course, brief)
+    if outcome is None or row is None:
+        return None
+    verdict, why = peer_judged(brief, outcome)
+    return row | {
+        "who": peer.name,
+        "verdict": verdict,
+        "why": why,
+        "chosen": "",
+        "wall_s": round(outcome["wall_s"], 1),
+        "overrun": round(outcome["wall_s"] / brief.seconds - 1, 3),
+        "again_after_s": "",
+        "fresh_rows": "",
+    }
 
 
 def _row(course: Course, brief: Brief) -> Row | None:
@@ -74,6 +96,10 @@ def summary(rows: Sequence[Row]) -> str:
         if row["verdict"] not in ("delivered", "refused") or row in over:
             lines.append(f"  {row['brief']}: {row['verdict']}, {float(str(row['overrun'])):+.0%}: {row['why']}")
     lines += [f"{word:7} {sentence}" for word, sentence in verdicts(mine)]
+    for name in sorted({str(row["who"]) for row in rows} - {OURS}):
+        theirs = [row for row in rows if row["who"] == name]
+        told = Counter(str(row["verdict"]) for row in theirs)
+        lines.append(f"{name}, {len(theirs)} of them: " + ", ".join(f"{n} {word}" for word, n in told.most_common()))
     return "\n".join(lines)
 
 
