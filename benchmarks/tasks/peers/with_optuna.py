@@ -25,6 +25,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 ROOM_S = 2.0  # kept for writing down and the end of the process
 CALLS = 100
 WORDS = 20_000  # of a text's vocabulary
+CHILD = str(Path(__file__).resolve().parents[1])
+ANEW = """
+import sys
+sys.path[:0] = {paths!r}
+from pathlib import Path
+from _child import peak_mb
+from with_optuna import load
+here = Path({here!r})
+load(here)[0]((here / "raw").read_bytes())
+print(peak_mb())
+"""
 
 
 class Form:
@@ -205,18 +216,11 @@ def costs(file: bytes, form: Form, raws: list[bytes], limits: Mapping[str, Any],
         (folder / "model.onnx").write_bytes(file)
         (folder / "form.pickle").write_bytes(form_bytes)
         (folder / "raw").write_bytes(raws[0])
-        code = (
-            f"import sys, time; begun = time.perf_counter(); sys.path[:0] = {[str(Path(__file__).parent), CHILD]!r}\n"
-        )
-        code += f"from with_optuna import load; from _child import peak_mb; from pathlib import Path\nhere = Path({str(folder)!r})\n"
-        code += "load(here)[0]((here / 'raw').read_bytes()); print(peak_mb())"
+        code = ANEW.format(paths=[str(Path(__file__).parent), CHILD], here=str(folder))
         begun = time.perf_counter()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         found |= {"memory_peak_mb": float(done.stdout), "cold_start_ms": (time.perf_counter() - begun) * 1e3}
     return found
-
-
-CHILD = str(Path(__file__).resolve().parents[1])
 
 
 def violations(found: Mapping[str, float], limits: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
