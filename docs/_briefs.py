@@ -9,10 +9,11 @@ from pathlib import Path
 
 Rows = Sequence[Mapping[str, str]]
 INTRODUCTION = """\
-Requirements drawn by a seed over all tasks: data, limits and a budget. What is possible is known from scikit-learn on
-the same rows or by construction, and so is what is impossible: noise in the truths, more bits than fit, less time or
-memory than decoding or an empty Python takes. Each is run by `sartor run` in a workspace of its own; packages are re-measured
-later by `sartor verify` in new processes. An overrun is a wall time above 1.1 × the budget."""
+Requirements drawn by a seed over all tasks: data, limits and a budget. What is possible is known from scikit-learn
+on the same rows or by construction, and so is what is impossible: noise in the truths, more bits than fit, less
+time or memory than decoding or an empty Python takes. Each is run by `sartor run` in a workspace of its own;
+packages are re-measured later by `sartor verify` in new processes. An overrun is a wall time above 1.1 × the
+budget."""
 COLOURS = {
     "delivered": "#7cc9a5",
     "refused": "#4a9d79",
