@@ -213,6 +213,17 @@ def test_what_leaves_nothing_but_a_baseline_binds_together_with_what_the_baselin
     assert decision.certificate.binding == ("limits.accuracy.min",)
 
 
+def test_what_even_a_baseline_misses_by_far_is_refused_before_all_are_tried():
+    untried = record("other/ort")
+    slow = record("net/ort", untrained=9.0)
+    baseline = record("majority/ort", validation=0.1, latency=8.0, notes={"baseline": True})
+    decision = decide(requirement(LIMITS), [untried, slow, baseline], METRICS)
+    assert (decision.status, decision.certificate.binding) == ("infeasible", ("limits.latency_p95_ms.max",))
+    assert decide(requirement(LIMITS), [untried, baseline], METRICS).status == "inconclusive"
+    near = record("majority/ort", validation=0.1, latency=2.5, notes={"baseline": True})
+    assert decide(requirement(LIMITS), [untried, slow, near], METRICS).status == "inconclusive"
+
+
 def test_compression_that_made_it_slower_is_refused():
     parent = record("net/ort", validation=0.95, test=0.95, latency=1.0)
     child = record("net/ort", validation=0.95, test=0.95, latency=1.5, precision="int8", parent="net/fp32/ort")

@@ -130,23 +130,42 @@ def _is_infeasible(
     if promising or any(s.code == "INCONCLUSIVE" for s in standings):
         return False
     able = [s for s in standings if s.code != "REFERENCE"]
+    if any(_beyond_all(able, limit, metrics) for limit in limits):
+        return True
     real = [s for s in able if not s.record.notes.get("baseline")] or able
     untried = [s for s in real if s.code in UNTRIED]
     judged = [s for s in real if s.code not in UNTRIED and s.record.artifact is not None]
     if not judged:
         return bool(standings) and not untried
     unknown = {_family(s) for s in untried} - {_family(s) for s in judged}
-    return not unknown or any(all(_far_missed(s, limit, metrics) for s in judged) for limit in limits)
+    asked = [limit for limit in limits if metrics[limit.metric].kind == "quality"]
+    return not unknown or any(all(_far_missed(s, limit) for s in judged) for limit in asked)
 
 
 def _family(standing: Standing) -> str:
     return standing.record.candidate.network.model
 
 
-def _far_missed(standing: Standing, limit: Limit, metrics: Mapping[str, Metric]) -> bool:
-    """A limit on quality that the interval's favourable end misses by ``FAR`` times the loss it allows."""
+def _beyond_all(able: Sequence[Standing], limit: Limit, metrics: Mapping[str, Metric]) -> bool:
+    """A limit on cost that all who were measured miss by far, a baseline and something else among them.
+
+    A baseline answers with next to no arithmetic: what it needs, everything needs.
+    """
+    if metrics[limit.metric].kind != "cost":
+        return False
+    seen = [s for s in able if any(v.limit == limit and _is_measured(v) for v in s.verdicts)]
+    kinds = {bool(s.record.notes.get("baseline")) for s in seen}
+    return kinds == {True, False} and all(_far_missed(s, limit) for s in seen)
+
+
+def _is_measured(verdict: Verdict) -> bool:
+    return verdict.measurement is not None and verdict.measurement.basis == "measured"
+
+
+def _far_missed(standing: Standing, limit: Limit) -> bool:
+    """A limit that the interval's favourable end misses by ``FAR`` times the loss it allows."""
     value = next((v.measurement for v in standing.verdicts if v.limit == limit and v.outcome == "missed"), None)
-    if value is None or metrics[limit.metric].kind != "quality":
+    if value is None:
         return False
     best = value.high if limit.bound == "min" else value.low
     return loss(value.metric, best) >= FAR * loss(value.metric, limit.value)
