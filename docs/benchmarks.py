@@ -59,7 +59,10 @@ def pages(results: Path = RESULTS) -> dict[str, str]:
         made[f"{CHARTS}/search.svg"] = search_chart(searches)
         lines += ["", "## Search, against others at equal budget", "", SEARCH, "", *search(searches)[:-1]]
     lines += ["", "## Written requirements", "", _briefs.INTRODUCTION]
-    for path, rows in _briefs.newest(results / "briefs"):
+    asked = _briefs.newest(results / "briefs")
+    if not asked:
+        lines += ["", "There are no results yet. `python benchmarks/meets_the_brief.py` makes them."]
+    for path, rows in asked:
         chart = f"{CHARTS}/{_slug('-'.join(path.stem.split('-')[:2]))}.svg"
         made[chart] = _briefs.chart(rows, _text, _svg)
         link = f"`python benchmarks/meets_the_brief.py`. [All rows](../benchmarks/results/briefs/{path.name})."
