@@ -213,6 +213,15 @@ def test_what_leaves_nothing_but_a_baseline_binds_together_with_what_the_baselin
     assert decision.certificate.binding == ("limits.accuracy.min",)
 
 
+def test_a_baseline_that_may_fit_and_was_not_tried_keeps_it_open():
+    limits = (limit("accuracy.min", 0.9), limit("size_mb.max", 0.1))
+    linear = record("linear/ort", untrained=1.0, size=0.05, notes={"baseline": True})
+    large = record("net/ort", validation=0.95, latency=1.0, size=5.0)
+    trivial = record("majority/ort", validation=0.1, latency=0.1, size=0.01, notes={"baseline": True})
+    assert decide(requirement(limits), [linear, large, trivial], METRICS).status == "inconclusive"
+    assert decide(requirement(limits), [large, trivial], METRICS).status == "infeasible"
+
+
 def test_what_even_a_baseline_misses_by_far_is_refused_before_all_are_tried():
     untried = record("other/ort")
     slow = record("net/ort", untrained=9.0)

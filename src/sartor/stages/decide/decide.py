@@ -133,7 +133,7 @@ def _is_infeasible(
     if any(_beyond_all(able, limit, metrics) for limit in limits):
         return True
     real = [s for s in able if not s.record.notes.get("baseline")] or able
-    untried = [s for s in real if s.code in UNTRIED]
+    untried = [s for s in able if s.code in UNTRIED]  # a baseline that may fit may do
     judged = [s for s in real if s.code not in UNTRIED and s.record.artifact is not None]
     if not judged:
         return bool(standings) and not untried
