@@ -116,6 +116,7 @@ def _work(
     folder: Path, briefs: Sequence[Brief], asked: argparse.Namespace, piece: Piece, *, after: float, seconds: float
 ) -> int:
     course = Course(folder, probe(folder, _say))
+    _verifies(course, briefs, piece, after, seconds, due=True)
     whole = _runs(course, briefs, piece) and _verifies(course, briefs, piece, after, seconds)
     if whole and asked.peers:
         whole = _peers(course, briefs, piece)
@@ -144,8 +145,10 @@ def _runs(course: Course, briefs: Sequence[Brief], piece: Piece) -> bool:
     return True
 
 
-def _verifies(course: Course, briefs: Sequence[Brief], piece: Piece, after: float, seconds: float) -> bool:
-    """Every package again, oldest first, each long enough after its run."""
+def _verifies(
+    course: Course, briefs: Sequence[Brief], piece: Piece, after: float, seconds: float, *, due: bool = False
+) -> bool:
+    """Every package again, each long enough after its run; ``due``: only those whose time has come."""
     for brief in briefs:
         run = course.kept(brief, "run")
         if run is None or run["status"] != 0:
@@ -154,6 +157,8 @@ def _verifies(course: Course, briefs: Sequence[Brief], piece: Piece, after: floa
             if course.kept(brief, "fresh" if fresh else "verify") is not None:
                 continue
             wait = run["ended"] + after - time.time()
+            if due and wait > 0:
+                continue
             if not piece.allows(max(0.0, wait) + VERIFY_TAKES_S):
                 return False
             time.sleep(max(0.0, wait))
