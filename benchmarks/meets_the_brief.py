@@ -136,7 +136,7 @@ def _runs(course: Course, briefs: Sequence[Brief], piece: Piece) -> bool:
     for number, brief in enumerate(briefs, 1):
         if course.kept(brief, "run") is not None:
             continue
-        if not piece.allows(1.3 * brief.seconds + 5):
+        if not piece.allows(1.15 * brief.seconds + 3):
             return False
         outcome = course.run(brief)
         over = outcome["wall_s"] / brief.seconds - 1

@@ -208,6 +208,7 @@ def test_what_leaves_nothing_but_a_baseline_binds_together_with_what_the_baselin
     assert (decision.status, set(decision.certificate.binding)) == (
         "infeasible", {"limits.accuracy.min", "limits.size_mb.max"},
     )  # fmt: skip
+    assert decision.certificate.best["limits.size_mb.max"].value == 5.0  # not the baseline's 0.01, which meets it
     poor = record("other/ort", validation=0.2, test=0.2, latency=1.0, size=0.05)
     decision = decide(requirement(limits), [baseline, large, poor], METRICS)
     assert decision.certificate.binding == ("limits.accuracy.min",)

@@ -18,11 +18,14 @@ def certify(requirement: Requirement, records: Sequence[Record], metrics: Mappin
     usable = [record for record in records if not record.refusals]
     relaxations = _relaxations(usable, requirement.limits, metrics)
     binding = _binding(requirement.limits, usable, relaxations, metrics)
-    best = {
-        limit.key: value
-        for limit in requirement.limits
-        if limit.key in binding and (value := _best(limit, usable, requirement.limits, metrics)) is not None
-    }
+    best: dict[str, Measurement] = {}
+    for limit in requirement.limits:
+        value = _best(limit, usable, requirement.limits, metrics)
+        if value is not None and limit.holds(value.value):  # by a baseline that does not do: what do the others reach?
+            real = [record for record in usable if not record.notes.get("baseline")]
+            value = _best(limit, real, requirement.limits, metrics) or value
+        if value is not None and limit.key in binding:
+            best[limit.key] = value
     sentence = "; ".join(
         _binding_sentence(limit, best.get(limit.key), len(records), metrics)
         for limit in requirement.limits
