@@ -126,7 +126,7 @@ def _work(
     if not whole:
         print("UNDONE  the same command continues")
         return 0
-    path = write(asked.results, rows, seed=asked.seed, smoke=asked.smoke)
+    path = write(asked.results, rows, seed=asked.seed, drawn=len(briefs), smoke=asked.smoke)
     print(f"WRITTEN {path}")
     return 0
 

@@ -16,6 +16,7 @@ packages are re-measured later by `sartor verify` in new processes. An overrun i
 budget."""
 COLOURS = {
     "delivered": "#7cc9a5",
+    "delivered, not re-measured": "#c4e6d6",
     "refused": "#4a9d79",
     "inconclusive": "#dde2ea",
     "unproven": "#f0d58c",
@@ -49,7 +50,7 @@ def section(rows: Rows, chart: str, link: str) -> list[str]:
     lines = [
         f"### {len(mine)} requirements, {possible} possible, budgets of {min(budgets)} to {max(budgets)} s",
         "",
-        f"{first['processor']}, {first['cores']} cores, {first['date'][:10]}.",
+        f"{first['processor']}, {first['cores']} cores, {first['date'][:10]}.{_part(mine)}",
         "",
         f"![What came of each requirement, and its wall time against its budget]({chart})",
         "",
@@ -74,6 +75,12 @@ def section(rows: Rows, chart: str, link: str) -> list[str]:
             for row in bad
         ]
     return [*lines, "", link]
+
+
+def _part(mine: Rows) -> str:
+    """How many of those drawn these are, where they are not all."""
+    drawn = int(mine[0].get("drawn") or len(mine))
+    return f" These are {len(mine)} of the {drawn} drawn, in the order of drawing." if drawn > len(mine) else ""
 
 
 def _plain(text: str) -> str:

@@ -125,9 +125,9 @@ def verdicts(rows: Sequence[Row]) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def write(folder: Path, rows: Sequence[Row], *, seed: int, smoke: bool) -> Path:
+def write(folder: Path, rows: Sequence[Row], *, seed: int, drawn: int, smoke: bool) -> Path:
     """The CSV; its name says under which conditions it holds."""
-    everything = surroundings()
+    everything = {**surroundings(), "seed": seed, "drawn": drawn}
     kind = "smoke" if smoke else f"seed{seed}"
     stem = f"meets_the_brief-{kind}-{len(rows)}rows-{everything['cores']}cores-{everything['processor']}"
     path = folder / f"{slug(stem)}.csv"

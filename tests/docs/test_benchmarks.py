@@ -84,7 +84,7 @@ def test_costs_grow_by_factors(benchmarks):
 def test_written_requirements_have_their_rows_and_their_bar(benchmarks, tmp_path):
     told = {
         "who": "Sartor", "possible": "yes", "budget_s": "30", "overrun": "0.02", "fresh_rows": "met", "why": "a | b",
-        "processor": "a processor", "cores": "2", "date": "2026-11-28T10:00:00+00:00", "verdict": "delivered",
+        "processor": "a processor", "cores": "2", "date": "2026-11-28T10:00:00+00:00", "verdict": "delivered", "drawn": "40",
     }  # fmt: skip
     found = [
         {**told, "brief": "01-wine-easy"},
@@ -101,8 +101,9 @@ def test_written_requirements_have_their_rows_and_their_bar(benchmarks, tmp_path
     pages = benchmarks.pages(tmp_path)
     page, chart = pages["benchmarks.md"], pages["images/benchmarks/meets-the-brief-seed7.svg"]
     assert "### 3 requirements, 2 possible, budgets of 30 to 30 s" in page
-    assert "| Sartor | 3 | 1 | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 1 | +25% |" in page
-    assert "| a peer | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 1 | 0 | 0 | +2% |" in page
+    assert "These are 3 of the 40 drawn" in page
+    assert "| Sartor | 3 | 1 | 0 | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 1 | +25% |" in page
+    assert "| a peer | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 1 | 0 | 0 | +2% |" in page
     assert "| 03-wine-easy | inconclusive | +25% | a / b |" in page
     assert "| 01-wine-easy |" not in page
     assert "smoke" not in page
