@@ -84,7 +84,8 @@ def test_costs_grow_by_factors(benchmarks):
 def test_written_requirements_have_their_rows_and_their_bar(benchmarks, tmp_path):
     told = {
         "who": "Sartor", "possible": "yes", "budget_s": "30", "overrun": "0.02", "fresh_rows": "met", "why": "a | b",
-        "processor": "a processor", "cores": "2", "date": "2026-11-28T10:00:00+00:00", "verdict": "delivered", "drawn": "40",
+        "processor": "a processor", "cores": "2", "date": "2026-11-28T10:00:00+00:00", "verdict": "delivered",
+        "drawn": "40",
     }  # fmt: skip
     found = [
         {**told, "brief": "01-wine-easy"},
