@@ -31,9 +31,10 @@ import sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from _child import peak_mb
-from with_optuna import load
+import with_optuna
+sys.modules["side"] = with_optuna  # as what was pickled names it
 here = Path({here!r})
-load(here)[0]((here / "raw").read_bytes())
+with_optuna.load(here)[0]((here / "raw").read_bytes())
 print(peak_mb())
 """
 
