@@ -12,6 +12,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))
+import _briefs  # noqa: E402
 from _runtimes import section  # noqa: E402
 
 RESULTS = DOCS.parent / "benchmarks" / "results"
@@ -63,6 +64,15 @@ def pages(results: Path = RESULTS) -> dict[str, str]:
     if searches:
         made[f"{CHARTS}/search.svg"] = search_chart(searches)
         lines += ["", "## Search, against others at equal budget", "", SEARCH, "", *search(searches)[:-1]]
+    lines += ["", "## Written requirements", "", _briefs.INTRODUCTION]
+    asked = _briefs.newest(results / "briefs")
+    if not asked:
+        lines += ["", "There are no results yet. `python benchmarks/meets_the_brief.py` makes them."]
+    for path, rows in asked:
+        chart = f"{CHARTS}/{_slug('-'.join(path.stem.split('-')[:2]))}.svg"
+        made[chart] = _briefs.chart(rows, _text, _svg)
+        link = f"`python benchmarks/meets_the_brief.py`. [All rows](../benchmarks/results/briefs/{path.name})."
+        lines += ["", *_briefs.section(rows, chart, link)]
     lines += ["", "## Packages, against the same network and the usual recipe", "", SPEED]
     for path, rows in newest(results):
         chart = f"{CHARTS}/{_slug(path.stem.split('-')[0])}-{_slug(rows[0].get('name') or path.stem.split('-')[1])}.svg"

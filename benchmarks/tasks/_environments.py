@@ -57,5 +57,8 @@ class Environment:
 AUTOGLUON = Environment(
     "autogluon", ("autogluon.tabular[lightgbm,catboost]==1.6.3", "xgboost-cpu==3.2.0", "torch==2.13.0")
 )
+OPTUNA = Environment(
+    "optuna", ("optuna==5.0.0", "skl2onnx==1.20.0", "scikit-learn==1.9.1", "onnxruntime==1.32.0", "pillow==13.0.0")
+)
 IMPLICIT = Environment("implicit", ("implicit==0.7.3",))
 RECBOLE = Environment("recbole", ("recbole==1.2.1", "numpy==1.26.4", "pandas==2.2.3", "scipy==1.11.4", "torch==2.13.0"))

@@ -79,3 +79,34 @@ def test_a_result_has_its_section_and_its_chart(benchmarks, tmp_path):
 def test_costs_grow_by_factors(benchmarks):
     assert benchmarks._by_factors([1.0, 10.0, 100.0, None, 0.0]) == pytest.approx([0.1, 0.55, 1.0, 0.0, 0.0])
     assert benchmarks._by_factors([2.0, None]) == [0.1, 0.0]
+
+
+def test_written_requirements_have_their_rows_and_their_bar(benchmarks, tmp_path):
+    told = {
+        "who": "Sartor", "possible": "yes", "budget_s": "30", "overrun": "0.02", "fresh_rows": "met", "why": "a | b",
+        "processor": "a processor", "cores": "2", "date": "2026-11-28T10:00:00+00:00", "verdict": "delivered",
+        "drawn": "40",
+    }  # fmt: skip
+    found = [
+        {**told, "brief": "01-wine-easy"},
+        {**told, "brief": "02-wine-size", "possible": "no", "verdict": "refused", "fresh_rows": ""},
+        {**told, "brief": "03-wine-easy", "verdict": "inconclusive", "overrun": "0.25", "fresh_rows": ""},
+        {**told, "brief": "01-wine-easy", "who": "a peer", "verdict": "wrong delivery"},
+    ]
+    for name in ("meets_the_brief-seed7-x.csv", "meets_the_brief-smoke-x.csv"):
+        (tmp_path / "briefs").mkdir(exist_ok=True)
+        with (tmp_path / "briefs" / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(found[0]))
+            writer.writeheader()
+            writer.writerows(found)
+    pages = benchmarks.pages(tmp_path)
+    page, chart = pages["benchmarks.md"], pages["images/benchmarks/meets-the-brief-seed7.svg"]
+    assert "### 3 requirements, 2 possible, budgets of 30 to 30 s" in page
+    assert "These are 3 of the 40 drawn" in page
+    assert "| Sartor | 3 | 1 | 0 | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 1 | +25% |" in page
+    assert "| a peer | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 1 | 0 | 0 | +2% |" in page
+    assert "| 03-wine-easy | inconclusive | +25% | a / b |" in page
+    assert "| 01-wine-easy |" not in page
+    assert "smoke" not in page
+    drawn = ElementTree.fromstring(chart)
+    assert len(drawn.findall("{http://www.w3.org/2000/svg}circle")) == 3

@@ -180,6 +180,60 @@ def test_nothing_trained_is_not_infeasible():
     assert "budget" in decision.sentence
 
 
+def test_a_search_of_baselines_alone_that_was_not_reached_is_not_infeasible():
+    untried = record("linear/ort", untrained=1.0, notes={"baseline": True})
+    assert decide(requirement(LIMITS), [untried], METRICS).status == "inconclusive"
+    judged = record("linear/ort", validation=0.1, latency=0.1, notes={"baseline": True})
+    assert decide(requirement(LIMITS), [judged], METRICS).status == "infeasible"
+
+
+def test_a_near_miss_is_no_refusal_while_a_family_was_not_tried():
+    untried = record("other/ort", untrained=1.0)
+    near = record("net/ort", validation=0.87, test=0.87, latency=1.0)
+    decision = decide(requirement(LIMITS), [near, untried], METRICS)
+    assert decision.status == "inconclusive"
+    assert decision.sentence.endswith("others that may fit were trained (1)")
+    assert decide(requirement(LIMITS), [near, record("net/openvino", untrained=1.0)], METRICS).status == "infeasible"
+    assert decide(requirement(LIMITS), [near], METRICS).status == "infeasible"
+    far = record("net/ort", validation=0.7, test=0.7, latency=1.0)
+    decision = decide(requirement(LIMITS), [far, untried], METRICS)
+    assert (decision.status, decision.certificate.binding) == ("infeasible", ("limits.accuracy.min",))
+
+
+def test_what_leaves_nothing_but_a_baseline_binds_together_with_what_the_baseline_misses():
+    limits = (limit("accuracy.min", 0.9), limit("size_mb.max", 0.1), limit("latency_p95_ms.max", 2.0))
+    baseline = record("majority/ort", validation=0.1, latency=0.1, size=0.01, notes={"baseline": True})
+    large = record("net/ort", untrained=1.0, size=5.0)
+    decision = decide(requirement(limits), [baseline, large], METRICS)
+    assert (decision.status, set(decision.certificate.binding)) == (
+        "infeasible", {"limits.accuracy.min", "limits.size_mb.max"},
+    )  # fmt: skip
+    assert decision.certificate.best["limits.size_mb.max"].value == 5.0  # not the baseline's 0.01, which meets it
+    poor = record("other/ort", validation=0.2, test=0.2, latency=1.0, size=0.05)
+    decision = decide(requirement(limits), [baseline, large, poor], METRICS)
+    assert decision.certificate.binding == ("limits.accuracy.min",)
+
+
+def test_a_baseline_that_may_fit_and_was_not_tried_keeps_it_open():
+    limits = (limit("accuracy.min", 0.9), limit("size_mb.max", 0.1))
+    linear = record("linear/ort", untrained=1.0, size=0.05, notes={"baseline": True})
+    large = record("net/ort", validation=0.95, latency=1.0, size=5.0)
+    trivial = record("majority/ort", validation=0.1, latency=0.1, size=0.01, notes={"baseline": True})
+    assert decide(requirement(limits), [linear, large, trivial], METRICS).status == "inconclusive"
+    assert decide(requirement(limits), [large, trivial], METRICS).status == "infeasible"
+
+
+def test_what_even_a_baseline_misses_by_far_is_refused_before_all_are_tried():
+    untried = record("other/ort")
+    slow = record("net/ort", untrained=9.0)
+    baseline = record("majority/ort", validation=0.1, latency=8.0, notes={"baseline": True})
+    decision = decide(requirement(LIMITS), [untried, slow, baseline], METRICS)
+    assert (decision.status, decision.certificate.binding) == ("infeasible", ("limits.latency_p95_ms.max",))
+    assert decide(requirement(LIMITS), [untried, baseline], METRICS).status == "inconclusive"
+    near = record("majority/ort", validation=0.1, latency=2.5, notes={"baseline": True})
+    assert decide(requirement(LIMITS), [untried, slow, near], METRICS).status == "inconclusive"
+
+
 def test_compression_that_made_it_slower_is_refused():
     parent = record("net/ort", validation=0.95, test=0.95, latency=1.0)
     child = record("net/ort", validation=0.95, test=0.95, latency=1.5, precision="int8", parent="net/fp32/ort")

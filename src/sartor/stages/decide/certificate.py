@@ -18,11 +18,14 @@ def certify(requirement: Requirement, records: Sequence[Record], metrics: Mappin
     usable = [record for record in records if not record.refusals]
     relaxations = _relaxations(usable, requirement.limits, metrics)
     binding = _binding(requirement.limits, usable, relaxations, metrics)
-    best = {
-        limit.key: value
-        for limit in requirement.limits
-        if limit.key in binding and (value := _best(limit, usable, requirement.limits, metrics)) is not None
-    }
+    best: dict[str, Measurement] = {}
+    for limit in requirement.limits:
+        value = _best(limit, usable, requirement.limits, metrics)
+        if value is not None and limit.holds(value.value):  # by a baseline that does not do: what do the others reach?
+            real = [record for record in usable if not record.notes.get("baseline")]
+            value = _best(limit, real, requirement.limits, metrics) or value
+        if value is not None and limit.key in binding:
+            best[limit.key] = value
     sentence = "; ".join(
         _binding_sentence(limit, best.get(limit.key), len(records), metrics)
         for limit in requirement.limits
@@ -39,7 +42,8 @@ def _binding(
 ) -> tuple[str, ...]:
     """Limits on cost that no candidate meets; else limits on quality that none meets; else the smallest change.
 
-    Cost comes first: where it rules everything out, little was trained, and what is known of quality says little.
+    Cost comes first: where it rules everything out, little was trained, and what is known of quality says little. Where
+    only baselines were left to be judged on quality, the limits on cost that ruled out all others bind as well.
     """
     for kind in ("cost", "quality"):
         hopeless = []
@@ -49,8 +53,19 @@ def _binding(
                 if "missed" in outcomes and "met" not in outcomes:
                     hopeless.append(limit.key)
         if hopeless:
-            return tuple(hopeless)
+            return (*(_leaving_baselines(limits, records, metrics) if kind == "quality" else ()), *hopeless)
     return tuple(relaxations[0].changes) if relaxations else ()
+
+
+def _leaving_baselines(limits: Sequence[Limit], records: Sequence[Record], metrics: Mapping[str, Metric]) -> list[str]:
+    """Limits on cost that rule out everything but baselines; none where something else was judged on quality."""
+    real = [record for record in records if not record.notes.get("baseline")]
+    costs = [limit for limit in limits if metrics[limit.metric].kind == "cost"]
+    quality = {limit.metric for limit in limits if metrics[limit.metric].kind == "quality"}
+    if not real or any(known(record, metric) for record in real for metric in quality):
+        return []
+    missed = [{limit.key for limit in costs if judge(record, limit, metrics).outcome == "missed"} for record in real]
+    return [limit.key for limit in costs if any(limit.key in keys for keys in missed)] if all(missed) else []
 
 
 def _best(

@@ -8,11 +8,11 @@ from statistics import NormalDist
 
 from sartor.metrics import Metric, index
 from sartor.stages.decide.certificate import certify
-from sartor.stages.decide.choose import order, within_one_standard_error
+from sartor.stages.decide.choose import loss, order, within_one_standard_error
 from sartor.stages.decide.fates import CODES, Standing, stand
 from sartor.stages.decide.front import axes, front
 from sartor.stages.decide.judge import judge_all, selecting
-from sartor.types import Decision, Fate, Record, Requirement, Verdict
+from sartor.types import Decision, Fate, Limit, Record, Requirement, Verdict
 
 MOST_FINALISTS = 2
 """Candidates that may see the test split. Intervals are two-sided but each limit has one bad side, so with two
@@ -21,6 +21,9 @@ looks the chance that a bad candidate passes stays within 1 - confidence (Bonfer
 
 UNTRIED = frozenset({"NOT_TRIED", "TOO_LONG_TO_TRAIN"})
 """What the budget left untrained: it says nothing about the limits."""
+
+FAR = 1.5
+"""A limit that allows so many times less loss than the best of those judged is out of reach of their like too."""
 
 
 def decide(requirement: Requirement, records: Sequence[Record], metrics: Sequence[Metric]) -> Decision:
@@ -68,7 +71,7 @@ def decide(requirement: Requirement, records: Sequence[Record], metrics: Sequenc
             on_front,
             next=upcoming,
         )
-    if not _is_infeasible(standings, promising):
+    if not _is_infeasible(standings, promising, requirement.limits, by_name):
         return _inconclusive(standings, promising, fates, on_front, requirement, by_name, primary, upcoming)
     certificate = certify(requirement, [s.record for s in standings if not s.record.notes.get("reference")], by_name)
     return Decision(
@@ -116,14 +119,56 @@ def _next(ready: Sequence[Record], promising: Sequence[Record], tested: int, req
     return first.candidate.id if begun or tested < MOST_FINALISTS else ""
 
 
-def _is_infeasible(standings: Sequence[Standing], promising: Sequence[Record]) -> bool:
-    """Nothing can still be accepted, and something beyond a baseline was judged or ruled out."""
+def _is_infeasible(
+    standings: Sequence[Standing], promising: Sequence[Record], limits: Sequence[Limit], metrics: Mapping[str, Metric]
+) -> bool:
+    """Nothing can still be accepted: something beyond a baseline (where there is such) was judged or ruled out.
+
+    What the budget left untried of a family that was judged is taken to be alike. A family of which nothing was judged
+    may be better: then only a limit that all who were judged miss by far speaks for it as well.
+    """
     if promising or any(s.code == "INCONCLUSIVE" for s in standings):
         return False
-    real = [s for s in standings if not s.record.notes.get("baseline") and s.code != "REFERENCE"]
-    untried = [s for s in real if s.code in UNTRIED]
+    able = [s for s in standings if s.code != "REFERENCE"]
+    if any(_beyond_all(able, limit, metrics) for limit in limits):
+        return True
+    real = [s for s in able if not s.record.notes.get("baseline")] or able
+    untried = [s for s in able if s.code in UNTRIED]  # a baseline that may fit may do
     judged = [s for s in real if s.code not in UNTRIED and s.record.artifact is not None]
-    return bool(standings) and (not untried or bool(judged))
+    if not judged:
+        return bool(standings) and not untried
+    unknown = {_family(s) for s in untried} - {_family(s) for s in judged}
+    asked = [limit for limit in limits if metrics[limit.metric].kind == "quality"]
+    return not unknown or any(all(_far_missed(s, limit) for s in judged) for limit in asked)
+
+
+def _family(standing: Standing) -> str:
+    return standing.record.candidate.network.model
+
+
+def _beyond_all(able: Sequence[Standing], limit: Limit, metrics: Mapping[str, Metric]) -> bool:
+    """A limit on cost that all who were measured miss by far, a baseline and something else among them.
+
+    A baseline answers with next to no arithmetic: what it needs, everything needs.
+    """
+    if metrics[limit.metric].kind != "cost":
+        return False
+    seen = [s for s in able if any(v.limit == limit and _is_measured(v) for v in s.verdicts)]
+    kinds = {bool(s.record.notes.get("baseline")) for s in seen}
+    return kinds == {True, False} and all(_far_missed(s, limit) for s in seen)
+
+
+def _is_measured(verdict: Verdict) -> bool:
+    return verdict.measurement is not None and verdict.measurement.basis == "measured"
+
+
+def _far_missed(standing: Standing, limit: Limit) -> bool:
+    """A limit that the interval's favourable end misses by ``FAR`` times the loss it allows."""
+    value = next((v.measurement for v in standing.verdicts if v.limit == limit and v.outcome == "missed"), None)
+    if value is None:
+        return False
+    best = value.high if limit.bound == "min" else value.low
+    return loss(value.metric, best) >= FAR * loss(value.metric, limit.value)
 
 
 def _fate(
@@ -226,7 +271,7 @@ def _inconclusive(
 ) -> Decision:
     open_ones = [s.record for s in standings if s.code == "INCONCLUSIVE"] or list(promising)
     if not open_ones:
-        sentence = "the budget ended before any candidate that may fit was trained"
+        sentence = _ended_early(standings)
         advice: tuple[str, ...] = ("a larger budget.time, or a smaller search (search.models)",)
         return Decision("inconclusive", "", (), sentence, (), fates, on_front, None, advice, upcoming)
     nearest = order(open_ones, requirement.objectives)[0]
@@ -235,6 +280,16 @@ def _inconclusive(
     sentence = f"{nearest.candidate.id}: {doubts[0].sentence}" if doubts else f"{nearest.candidate.id} is not finished"
     advice = tuple(line for verdict in doubts for line in _advice(verdict))
     return Decision("inconclusive", "", verdicts, sentence, (), fates, on_front, None, advice, upcoming)
+
+
+def _ended_early(standings: Sequence[Standing]) -> str:
+    untried = sum(s.code in UNTRIED for s in standings)
+    if any(s.record.artifact is not None and not s.record.notes.get("baseline") for s in standings):
+        return (
+            "none that was trained meets every limit, and the budget ended before others that may fit were trained "
+            f"({untried})"
+        )
+    return "the budget ended before any candidate that may fit was trained"
 
 
 def _advice(verdict: Verdict) -> list[str]:
