@@ -50,7 +50,7 @@ class Form:
             cut = {"analyzer": "char", "ngram_range": (1, 2)} if unspaced else {"ngram_range": (1, 2)}
             self.vectors = TfidfVectorizer(max_features=WORDS, sublinear_tf=True, dtype=np.float32, **cut)
             self.vectors.fit([raw.decode() for raw in raws])
-        elif media == "table":
+        elif media != "image":
             records = [json.loads(raw) for raw in raws]
             for name in sorted({name for record in records for name in record}):
                 words = sorted({record[name] for record in records if isinstance(record.get(name), str)})[:100]
@@ -151,13 +151,16 @@ def learn(given: Any, folder: Path) -> str:
             best.update(value=value, file=file, name=name)
         return float(value)
 
-    sampler = optuna.samplers.TPESampler(seed=given.seed, constraints_func=lambda trial: trial.user_attrs["over"])
+    sampler = optuna.samplers.TPESampler(
+        seed=given.seed, constraints_func=lambda trial: trial.user_attrs.get("over", (1.0,))
+    )
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    while time.monotonic() + slowest + ROOM_S < given.ends or not seen:
+    while time.monotonic() + slowest + ROOM_S < given.ends:
         begun = time.monotonic()
-        study.optimize(objective, n_trials=1)
+        study.optimize(objective, n_trials=1, catch=(Exception,))  # a pipeline that ONNX cannot hold is a trial lost
         slowest = max(slowest, time.monotonic() - begun)
-    every = set.intersection(*(set(one) for one in seen)) or set(min(seen, key=lambda one: sum(one.values())))
+    every = set.intersection(*(set(one) for one in seen)) if seen else set()
+    every = every or set(min(seen, key=lambda one: sum(one.values()), default={}))
     told = {"delivered": bool(best), "binding": sorted(every) if not best else [], "trials": len(seen)}
     folder.with_suffix(".json").write_text(json.dumps(told))
     for path in folder.iterdir():
