@@ -10,7 +10,7 @@ import time
 import psutil
 
 COMMAND = [sys.executable, "-m", "sartor.cli", "run"]
-FAST = ["search.models=[linear-pixels, majority-class]", "budget.time=40s", "budget.effort=quick"]
+FAST = ["search.models=[linear-pixels, majority-class]", "budget.time=2m", "budget.effort=quick"]
 
 
 def arguments(digits, home, *more):

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sartor.codec import from_plain
-from sartor.evidence import Evidence
 from sartor.jobs import MeasureJob, MeasureResult
+
+if TYPE_CHECKING:
+    from sartor.evidence import Evidence  # reading facts needs no database until there is one to read from
 
 TIE = 1.03  # times as slow is as fast: the noise floor of a ratio (docs/concepts.md); then fewer threads are better
 ALIKE = 2.0  # calls that are at most so many times as long are of one class

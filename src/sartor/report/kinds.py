@@ -26,6 +26,7 @@ _KIND_OF: Mapping[str, str] = {
     "TOO_SLOW_TO_START": "misses",
     "TOO_LARGE": "misses",
     "TOO_MUCH_MEMORY": "misses",
+    "OTHER_ELSEWHERE": "misses",
     "ACCURACY_DROP": "unpaid",
     "SLOWER_THAN_PARENT": "unpaid",
     "NOT_SMALLER": "unpaid",

@@ -165,11 +165,12 @@ def test_the_file_is_the_same_model_on_a_lower_level(tmp_path):
     script = (
         "import json, sys; import numpy as np; from pathlib import Path; from sartor import registry\n"
         "session = registry.get('runtimes', 'openvino').load(Path(sys.argv[1]), 'w8', 1)\n"
-        "print(json.dumps([session.effective_precision, session.run(np.array(json.loads(sys.argv[2]))).tolist()]))"
+        "found = session.run(np.array(json.loads(sys.argv[2]), sys.argv[3])).tolist()\n"
+        "print(json.dumps([session.effective_precision, found]))"
     )
-    command = [sys.executable, "-c", script, str(target), json.dumps(IDS.tolist())]
+    command = [sys.executable, "-c", script, str(target), json.dumps(IDS.tolist()), str(IDS.dtype)]
     lower = subprocess.run(
-        command, env=os.environ | {"ONEDNN_MAX_CPU_ISA": "SSE41"}, capture_output=True, text=True, check=True
+        command, env=os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}, capture_output=True, text=True, check=True
     )
     precision, found = json.loads(lower.stdout.splitlines()[-1])
     here = loaded(target, "openvino").run(IDS)

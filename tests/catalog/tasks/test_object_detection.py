@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from sartor import registry
+from sartor.catalog.devices.local import identify
 from sartor.catalog.tasks.parts.detection_answers import overlaps
 from sartor.catalog.tasks.parts.detection_scores import detection_scores
 from sartor.catalog.tasks.parts.detection_tensors import OVERLAP_LIMIT, best_boxes
@@ -467,7 +468,8 @@ def test_from_pictures_to_a_file_that_ships(tmp_path: Path) -> None:
     result = train(TrainJob(TASK.name, network, data.fingerprint, recipe, 0, 1), workspace)
     assert result.score > 0.3
     artifact = export(ExportJob(TASK.name, network, data.fingerprint, result.weights.sha256, 1, 0), workspace).artifact
-    job = CompressJob("int8-static", artifact.sha256, TASK.name, data.fingerprint, size, 1, 0)
+    options = registry.get("compressors", "int8-static").options(identify())
+    job = CompressJob("int8-static", artifact.sha256, TASK.name, data.fingerprint, size, 1, 0, options)
     small = compress(job, workspace).artifact
     test = open_data(data.fingerprint, workspace).split("test")
     found = {}

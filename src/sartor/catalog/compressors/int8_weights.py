@@ -279,7 +279,7 @@ def _restored(small: str, scales: str, result: str) -> list[Any]:
         helper.make_node("Cast", [given], [name], name=name, to=TensorProto.FLOAT)
         for given, name in zip((small, scales), names, strict=True)
     ]
-    return [*casts, helper.make_node("Mul", list(names), [result], name=result)]
+    return [*casts, helper.make_node("Mul", list(names), [result], name=f"{result}_restored")]
 
 
 def _narrowed(result: str) -> list[Any]:

@@ -91,8 +91,12 @@ class _Course:
     # --------------------------------------------------------------------------------------- training
 
     def _train_baselines(self) -> Step[None]:
-        """Baselines that were measured, the fastest first: one in any case, further ones in a share of the budget."""
-        start, allowance = self.now.left_s(), BASELINE_SHARE * self.requirement.budget.seconds
+        """Baselines that were measured, the fastest first: one in any case, further ones in a share of the budget.
+
+        In all of it where there is nothing else to train.
+        """
+        share = BASELINE_SHARE if self.reserve.possible() else 1.0
+        start, allowance = self.now.left_s(), share * self.requirement.budget.seconds
         measured = [
             (value_of(r, "latency_p50_ms"), r.candidate.id, r.candidate)
             for r in self.now.records()

@@ -29,8 +29,15 @@ const decide = (() => {
 
   const holds = (limit, value) => (limit.bound === "min" ? value >= limit.value : value <= limit.value);
 
+  // What is not compressed has lost nothing against itself, once it was judged at all.
+  function nothingLost(candidate, name) {
+    if (candidate.parent || !name.endsWith("_drop")) return null;
+    const own = known(candidate, name.slice(0, -"_drop".length));
+    return own === null ? null : { ...own, metric: { ...own.metric, name }, value: 0, low: 0, high: 0 };
+  }
+
   function judge(candidate, limit) {
-    const m = known(candidate, limit.metric);
+    const m = known(candidate, limit.metric) || nothingLost(candidate, limit.metric);
     if (m === null) return { limit, outcome: "inconclusive", final: false, measurement: null };
     const good = holds(limit, m.low), bad = holds(limit, m.high);
     let outcome = good && bad ? "met" : good || bad ? "inconclusive" : "missed";

@@ -83,12 +83,11 @@ class Forecast:
     def start(self, runtime: str) -> float:
         """A process of a runtime, but for what it is asked to do; of any runtime where this one was not seen."""
         seen = self._starts.get(runtime) or [s for starts in self._starts.values() for s in starts]
-        return _likely(seen, PROCESS_S)
+        return _likely(_warm(seen, PROCESS_S), PROCESS_S)
 
     def training(self) -> float:
         """All of a training but its steps: start, loading, scoring at its end."""
-        later = self._training[1:] or self._training  # the first one loads what the others find loaded
-        return max(LEAST_S, _likely(later, TRAINING_S))
+        return max(LEAST_S, _likely(self._training[1:] or self._training, TRAINING_S))
 
     def making(self, candidate: Candidate, weights: bool = True) -> float:
         """The file of a candidate: export, and compression where it has one."""
@@ -97,7 +96,8 @@ class Forecast:
 
     def _make(self, what: str, candidate: Candidate) -> float:
         own = self._made[f"{what} {candidate.network.id}"]
-        return own[-1] if own and len(self._made[what]) > 1 else _likely(self._made[what], MAKING_S)
+        seen = _warm(self._made[what], MAKING_S)
+        return min(own[-1], max(seen)) if own and len(self._made[what]) > 1 else _likely(seen, MAKING_S)
 
     def evaluating(self, candidate: Candidate, split: str) -> float:
         """A candidate's score on a split."""
@@ -145,6 +145,11 @@ class Forecast:
     def delivering(self) -> float:
         """What a run does after its last action: as long as a process takes to start, where the machine is slow."""
         return max(DELIVERY_S, self.start(""))
+
+
+def _warm(seen: Sequence[float], usual: float) -> list[float]:
+    """What was seen without the first, which loads what the others find loaded; alone it says no more than usual."""
+    return list(seen[1:]) or [min(value, usual) for value in seen]
 
 
 def _likely(seen: Sequence[float], otherwise: float) -> float:
