@@ -6,11 +6,24 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import psutil
 
+from sartor.catalog.devices.local import identify
+from sartor.evidence import write_json
+from sartor.types import Ceiling
+
 COMMAND = [sys.executable, "-m", "sartor.cli", "run"]
 FAST = ["search.models=[linear-pixels, majority-class]", "budget.time=2m", "budget.effort=quick"]
+ONE_RUNTIME = "search.runtimes=[onnxruntime]"  # where what is asked does not depend on how many there are
+
+
+def count_as_probed(workspace):
+    """Spare a run ten seconds of looking at this machine: invented ceilings, which only estimates look at."""
+    ceilings = {precision: Ceiling(1e11, "onnxruntime") for precision in ("fp32", "bf16", "int8")}
+    device = replace(identify(), ceilings=ceilings, bandwidth_bytes_per_s=1e10)
+    write_json(workspace / "devices" / f"{device.id}.json", device)
 
 
 def arguments(digits, home, *more):

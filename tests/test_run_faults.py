@@ -11,14 +11,26 @@ import time
 import psutil
 import pytest
 
-from running import arguments, finished_work, run, the_run, wait_until, workers_of
+from running import ONE_RUNTIME, count_as_probed, finished_work, the_run, wait_until, workers_of
+from running import arguments as all_arguments
+from running import run as run_to_its_end
 from sartor.run import load_run
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("seed", range(3))
+def arguments(digits, home, *more):
+    return all_arguments(digits, home, ONE_RUNTIME, *more)
+
+
+def run(digits, home, *more):
+    return run_to_its_end(digits, home, ONE_RUNTIME, *more)
+
+
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_any_moment_the_same_command_continues(digits, tmp_path, seed):
+    if seed:  # the first is killed while it looks at the machine, too
+        count_as_probed(tmp_path / "ws")
     moments = random.Random(seed)
     kept: dict[str, float] = {}
     for _ in range(3):
@@ -42,6 +54,7 @@ def test_killed_at_any_moment_the_same_command_continues(digits, tmp_path, seed)
 
 
 def test_a_killed_worker_costs_at_most_the_action_in_flight(digits, tmp_path):
+    count_as_probed(tmp_path / "ws")
     process = subprocess.Popen(
         arguments(digits, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=digits
     )
@@ -52,6 +65,7 @@ def test_a_killed_worker_costs_at_most_the_action_in_flight(digits, tmp_path):
 
 
 def test_ctrl_c_says_that_nothing_is_lost_and_continues(digits, tmp_path):
+    count_as_probed(tmp_path / "ws")
     process = subprocess.Popen(
         arguments(digits, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=digits
     )
@@ -69,6 +83,7 @@ def test_ctrl_c_says_that_nothing_is_lost_and_continues(digits, tmp_path):
 
 
 def test_two_runs_of_the_same_requirement_do_not_mix(digits, tmp_path):
+    count_as_probed(tmp_path / "ws")
     first = subprocess.Popen(
         arguments(digits, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=digits
     )
@@ -93,6 +108,7 @@ def test_a_full_disk_is_told_and_loses_nothing(digits, tmp_path, kilobytes):
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     try:
+        count_as_probed(small / "ws")
         ended = run(digits, small)
         assert ended.returncode == 1, ended.stdout + ended.stderr
         assert "no space left" in ended.stderr

@@ -7,14 +7,11 @@ import json
 import random
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
-from sartor.catalog.devices.local import identify
-from sartor.evidence import write_json
+from running import count_as_probed
 from sartor.run import load_run
-from sartor.types import Ceiling
 
 pytestmark = pytest.mark.slow
 FAST = [
@@ -46,10 +43,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ended(folder):
-    """``init`` as a newcomer types it, then ``run``; the machine counts as probed, which only estimates look at."""
-    ceilings = {precision: Ceiling(1e11, "onnxruntime") for precision in ("fp32", "bf16", "int8")}
-    device = replace(identify(), ceilings=ceilings, bandwidth_bytes_per_s=1e10)
-    write_json(folder / ".sartor" / "devices" / f"{device.id}.json", device)
+    """``init`` as a newcomer types it, then ``run``; the machine counts as probed."""
+    count_as_probed(folder / ".sartor")
     begun = sartor(folder, "init", "--data", "flats.csv", "--yes", "rmse.max=600", "size_mb.max=2", "--time", "20s")
     assert begun.returncode == 0, begun.stderr
     assert "The task is tabular-regression, as the data looks" in begun.stdout

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from sartor.catalog.contracts import Action, Outcome
 from sartor.cli._progress import Progress
-from sartor.types import Candidate, Network, Record
+from sartor.jobs import TrainResult
+from sartor.types import Artifact, Candidate, Network, Record
 
 
 def said(capsys, act):
@@ -32,3 +34,39 @@ def test_families_that_few_runtimes_can_run_are_named(capsys):
     text = said(capsys, lambda progress: progress.searching(records))
     assert "2 networks in 2 ways" in text
     assert text.endswith("; gradient-boosting in fp32 onnxruntime alone")
+
+
+def test_a_phase_is_said_once_however_often_the_run_comes_back_to_it(capsys):
+    """Networks are measured between trainings too: that adds to the line of the training, and makes none of its own."""
+
+    class Known:
+        measured = 0
+
+        def decision(self):
+            return SimpleNamespace(fates=[SimpleNamespace(code="NOT_TRIED", verdicts=[])] * 3)
+
+        def records(self):
+            speed = SimpleNamespace(basis="measured", metric=SimpleNamespace(name="latency_p50_ms"))
+            return [SimpleNamespace(measurements=[speed])] * self.measured
+
+    known = Known()
+    job = SimpleNamespace(recipe=SimpleNamespace(epochs=1))
+    with_weights = TrainResult(Artifact("0" * 64, "safetensors", 1), (), 0.9, 1.0, 1.0)
+
+    def course(progress):
+        stages = ["describe", "measure", "throughput", "measure", "train", "measure", "evaluate", "measure", "compare"]
+        purposes = ["estimate", "probe", "train", "probe", "train", "probe", "select", "confirm", "confirm"]
+        for stage, purpose in zip(stages, purposes, strict=True):
+            known.measured += (stage, purpose) == ("measure", "probe")
+            action = Action(stage, job, "mobile-s", purpose)
+            progress.doing(action)
+            result = with_weights if stage == "train" else None
+            progress.learned(action, Outcome("", result, None, 1.0, False), known)
+        progress._close_phase()
+
+    act = Progress(SimpleNamespace(task="image-classification", budget=SimpleNamespace(seconds=60)))
+    course(act)
+    text = " ".join(capsys.readouterr().out.split())
+    assert [text.count(phase) for phase in ("estimated", "measured 2", " trained 1", "confirmed")] == [1, 1, 1, 1], text
+    assert "mobile-s 0.900 on validation after 1 epoch, 1.0 s" in text
+    assert "1 training, best mobile-s 0.900 on validation; 1 more measured on the target" in text

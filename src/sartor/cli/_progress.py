@@ -26,6 +26,7 @@ WIDTH = 14
 BAR = 24
 TOLD, NAMED = 8, 3  # kinds of problems in the data, and examples of each
 PHASES = {"estimate": "estimated", "probe": "measured", "train": "trained", "select": "trained", "confirm": "confirmed"}
+COURSE = ("", "estimate", "probe", "train", "confirm")  # a run goes back and forth; what it says only goes on
 
 
 class Progress(Silence):
@@ -39,7 +40,7 @@ class Progress(Silence):
         self._phase, self._summary = "", ""
         self._action = ""
         self._best: tuple[str, float] | None = None
-        self._trained = 0
+        self._trained = self._measured = 0
 
     def __enter__(self) -> Self:
         from sartor import registry
@@ -134,44 +135,44 @@ class Progress(Silence):
         if isinstance(outcome.result, TrainResult):
             self._trained += 1
             if not outcome.reused:
-                epochs, score = action.job.recipe.epochs, outcome.result.score
-                took = duration(outcome.seconds)
-                self._line(
-                    "", f"{action.subject:<24} {say(f'{score:.3f} on validation after {epochs:g} epochs')}, {took}"
-                )
+                epochs, took = action.job.recipe.epochs, duration(outcome.seconds)
+                said = f"{outcome.result.score:.3f} on validation after {epochs:g} epoch{'' if epochs == 1 else 's'}"
+                self._line("", f"{action.subject:<24} {say(said)}, {took}")
             metric = registry.get("tasks", self._requirement.task).metrics[0]
             if self._best is None or metric.better(outcome.result.score, self._best[1]):
                 self._best = (action.subject, outcome.result.score)
-        if action.purpose in ("estimate", "probe"):
+        if self._phase == "train":
+            best = f", best {self._best[0]} {self._best[1]:.3f} on validation" if self._best else ""
+            also = _measured(findings) - self._measured
+            more = f"; {also} more measured on the target" if also else ""
+            self._summary = f"{self._trained} training{'' if self._trained == 1 else 's'}{best}{more}"
+        elif action.purpose in ("estimate", "probe"):
             codes = Counter(fate.code for fate in findings.decision().fates)
             cost = {metric.name for metric in COST_METRICS}
             ruled_out = sum(
                 any(v.outcome == "missed" and v.limit.metric in cost for v in fate.verdicts)
                 for fate in findings.decision().fates
             )
-            measured = sum(
-                any(m.basis == "measured" and m.metric.name == "latency_p50_ms" for m in r.measurements)
-                for r in findings.records()
-            )
             total = sum(codes.values())
             pointless = f", {codes['NO_PRODUCTS']} gain nothing from fewer bits" if codes["NO_PRODUCTS"] else ""
+            self._measured = _measured(findings)
             self._summary = (
                 f"{ruled_out} of {total} cannot fit{pointless}"
                 if action.purpose == "estimate"
-                else f"{measured} untrained, on the target; {ruled_out} of {total} candidates cannot fit"
+                else f"{self._measured} untrained, on the target; {ruled_out} of {total} candidates cannot fit"
             )
-        elif action.purpose in ("train", "select"):
-            best = f", best {self._best[0]} {self._best[1]:.3f} on validation" if self._best else ""
-            self._summary = f"{self._trained} trainings{best}"
-        else:
+        elif self._phase == "confirm":
             self._summary = "test split and trained timing of the finalists"
         if outcome.refusal is not None and not outcome.reused:
             self._line("", f"{action.subject}: {outcome.refusal.code} {say(outcome.refusal.detail)}")
 
     def _turn(self, action: Action) -> None:
-        if PHASES[action.purpose] != PHASES.get(self._phase):
+        phase = "train" if action.purpose == "select" else action.purpose
+        if phase == "train" and action.stage == "throughput":  # how fast it trains is a cost, measured before
+            phase = "probe"
+        if COURSE.index(phase) > COURSE.index(self._phase):
             self._close_phase()
-            self._phase, self._phase_began = action.purpose, time.monotonic()
+            self._phase, self._phase_began = phase, time.monotonic()
 
     def _close_phase(self) -> None:
         if self._phase and self._summary:
@@ -189,6 +190,14 @@ class Progress(Silence):
     def _erase(self) -> None:
         if self._live:
             print("\r\x1b[2K", end="", flush=True)
+
+
+def _measured(findings: Findings) -> int:
+    """Candidates whose latency was measured on the target."""
+    return sum(
+        any(m.basis == "measured" and m.metric.name == "latency_p50_ms" for m in r.measurements)
+        for r in findings.records()
+    )
 
 
 def _in_few_ways(records: Sequence[Record]) -> dict[str, str]:

@@ -57,6 +57,18 @@ def test_a_training_is_told_its_time_and_a_slow_one_ends_with_fewer_epochs():
     assert all(world.answer(a).result.seconds <= a.job.seconds * 1.001 for a in trainings)
 
 
+def test_a_quick_search_spends_nothing_on_what_changes_no_answer():
+    noisy = World(noisy=1.0)
+    known = findings(EASY, effort="quick")
+    actions = play(known, noisy)
+    assert known.decision().status == "met"
+    assert not [a for a in of(actions, "export") if a.job.format == "torch"]
+    assert len([a for a in of(actions, "measure") if a.purpose == "confirm"]) == 1, "noise met the limits; it is enough"
+    usual = play(findings(EASY), noisy)
+    assert [a for a in of(usual, "export") if a.job.format == "torch"]
+    assert len([a for a in of(usual, "measure") if a.purpose == "confirm"]) > 2
+
+
 def test_confirmation_does_less_where_time_is_short():
     small, large = findings(EASY, seconds=180.0), findings(EASY, seconds=1800.0)
     hurried, calm = play(small, World(slow=3.0)), play(large, World(slow=3.0))

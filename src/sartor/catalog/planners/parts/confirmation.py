@@ -18,6 +18,7 @@ class Confirmation:
 
     def __init__(self, situation: Situation, shop: Workshop, reserve: Reserve) -> None:
         self.now, self.shop, self.reserve = situation, shop, reserve
+        self.quick = situation.requirement.budget.effort == "quick"
 
     def run(self) -> Step[None]:
         """Test split, trained timing and the comparison with the parent, for the one the decision asks for.
@@ -42,7 +43,10 @@ class Confirmation:
             yield from self._explain(self.shop.record(chosen))
 
     def _cost(self, candidate: Candidate, file: str) -> Step[None]:
-        """Time the trained file in several fresh processes; again, a little longer, while the machine is noisy."""
+        """Time the trained file in several fresh processes; again, a little longer, while the machine is noisy.
+
+        Noise can meet a limit: where it did, a quick search leaves it at that.
+        """
         processes = self.reserve.processes(candidate)
         for attempt in range(ATTEMPTS):
             seconds = self.reserve.confirm_seconds() + attempt
@@ -51,6 +55,8 @@ class Confirmation:
             job = self.shop.measure_job(candidate, file, seconds, trained=True, processes=processes)
             outcome = yield Action("measure", job, candidate.id, "confirm")
             if outcome.refusal or not any(m.noisy for m in outcome.result.measurements):
+                return
+            if self.quick and self.now.decision().chosen:
                 return
 
     def _compare(self, record: Record, other: Candidate, weights: str) -> Step[None]:
@@ -63,8 +69,11 @@ class Confirmation:
             yield self.shop.comparison(record.candidate, file, other, other_file, "latency_vs_parent")
 
     def _reference(self, record: Record) -> Step[None]:
-        """The same network in torch, eager, fp32: what one would have run without the search."""
-        if hasattr(registry.get("models", record.candidate.network.model), "cost"):
+        """The same network in torch, eager, fp32: what one would have run without the search.
+
+        A quick search spends nothing on what changes no answer.
+        """
+        if self.quick or hasattr(registry.get("models", record.candidate.network.model), "cost"):
             return  # a graph that torch does not see: it would only hand it on to another runtime
         if not self.reserve.has_time_for(self.reserve.reference(record.candidate)):
             return

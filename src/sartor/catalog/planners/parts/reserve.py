@@ -113,7 +113,8 @@ class Reserve:
     def _nice(self, network: Network) -> float:
         """Seconds for what is nice to know, where they are a small share of what is left."""
         candidate = next((r.candidate for r in self.shop.of(network)), None)
-        wanted = self.reference(candidate) + self.explaining(candidate) if candidate else 0.0
+        quick = self.now.requirement.budget.effort == "quick"
+        wanted = (self.reference(candidate) * (not quick) + self.explaining(candidate)) if candidate else 0.0
         return wanted if wanted <= REFERENCE_SHARE * self.now.left_s() else 0.0
 
     def fitting(self) -> list[Network]:
