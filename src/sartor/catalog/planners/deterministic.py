@@ -10,6 +10,7 @@ from statistics import NormalDist
 from sartor.catalog.contracts import Action, Plan, Situation
 from sartor.catalog.planners.parts.confirmation import Confirmation
 from sartor.catalog.planners.parts.forecast import Forecast
+from sartor.catalog.planners.parts.leftover import Leftover
 from sartor.catalog.planners.parts.prospect import GAIN_EXPONENT, falling, prospect
 from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.rungs import SLACK, Rungs
@@ -78,6 +79,8 @@ class _Course:
                 yield from self._train_by_halving(left)
         else:
             yield from self._train_nearest()
+        leftover = Leftover(self.now, self.shop, self.forecast, self.reserve, self.trainer, self.scout)
+        yield from leftover.run(self._is_met_on_validation)
         yield from Confirmation(self.now, self.shop, self.reserve).run()
         self.now.foresee(prospect(self.now, self.trainer))
 
@@ -200,6 +203,10 @@ class _Course:
                 yield from self._deploy(network, weights)
                 scores.pop(network.id, None)
                 reached[network.id] = self.trainer.score(network, weights)
+        if scores and not reached:  # there was no time for a long training: the best of the short ones must do
+            best = min((n for n in ranked if n.id in scores), key=lambda n: self.trainer.promised(scores[n.id], 1.0))
+            yield from self._deploy(best, self.trainer.latest(best))
+            scores.pop(best.id)
         if reached and not halved:
             yield from self._try_plain_at_length(ranked, rates, reached, begun)
         if reached and self.requirement.budget.effort != "quick":
@@ -320,13 +327,16 @@ class _Course:
         if time < self.forecast.training():
             return
         for network in sorted(near.values(), key=lambda n: (-self.shop.size(n), n.id)):
-            rate = yield from self.trainer.rate(network, self.samples / time, self.shop.size)
-            if rate is not None and rate * time / self.samples >= 1:
+            epochs = 1.0
+            if not is_computed(network):
+                rate = yield from self.trainer.rate(network, self.samples / time, self.shop.size)
+                if rate is None or rate * time / self.samples < 1:
+                    continue
                 epochs = self.trainer.epochs(network, rate, time)
-                weights = yield from self.trainer.train(network, epochs, time, floor=0.0)
-                if weights:
-                    yield from self._deploy(network, weights, even_if_ruled_out=True)
-                return
+            weights = yield from self.trainer.train(network, epochs, time, floor=0.0)
+            if weights:
+                yield from self._deploy(network, weights, even_if_ruled_out=True)
+            return
 
     def _best_known(self) -> list[tuple[Network, str]]:
         """Networks that other runs trained to their end, with their weights; the best few by score."""

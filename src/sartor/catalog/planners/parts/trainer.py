@@ -253,6 +253,10 @@ class Trainer:
         """The score on validation of weights that were trained."""
         return next(r.score for _, r in self.now.trained(network.id) if r.weights.sha256 == weights)
 
+    def latest(self, network: Network) -> str:
+        """The weights that its longest training made."""
+        return str(self.now.trained(network.id)[-1][1].weights.sha256)
+
     def reached(self, network: Network, weights: str) -> tuple[float, float]:
         """Score on validation and epochs of weights that were trained."""
         job, result = next(pair for pair in self.now.trained(network.id) if pair[1].weights.sha256 == weights)
