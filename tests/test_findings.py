@@ -6,10 +6,21 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sartor import registry
 from sartor.catalog.contracts import Action, Outcome
 from sartor.evidence import Evidence
 from sartor.findings import Findings, looks_of_others
-from sartor.jobs import ArtifactResult, EvaluateJob, EvaluateResult, ExplainJob, ExplainResult
+from sartor.jobs import (
+    ArtifactResult,
+    DescribeResult,
+    EvaluateJob,
+    EvaluateResult,
+    ExplainJob,
+    ExplainResult,
+    MeasureJob,
+    MeasureResult,
+    NetworkCost,
+)
 from sartor.run import _pipeline, _probe_spent, metrics_of
 from sartor.testing.tiny_package import tiny_run, write_colour_model
 from sartor.types import Chart, Device, Example, Explanation, Record, Refusal, Table
@@ -23,8 +34,6 @@ def run(fake_tasks, word_files):
 
 @pytest.fixture
 def findings(run):
-    from sartor import registry
-
     candidate = run.records[0].candidate
     metrics = metrics_of(registry.get("tasks", "fake-words"))
     found = Findings(run.requirement, run.card, run.device, metrics, [Record(candidate)])
@@ -60,6 +69,26 @@ def test_charts_tables_and_explanations_are_kept_side_by_side(run, findings):
     assert insight.explained == (example,)
     findings.learn(judged(run, "validation"), done(EvaluateResult((), "sha")))
     assert findings.insights[run.decision.chosen] == insight, "what the test split showed stays"
+
+
+def test_what_decoding_took_bounds_what_was_not_measured(run, findings):
+    measured, waiting = run.records[0].candidate, replace(run.records[0].candidate, runtime="openvino")
+    metrics = metrics_of(registry.get("tasks", "fake-words"))
+    known = Findings(run.requirement, run.card, run.device, metrics, [Record(measured), Record(waiting)])
+    cost = NetworkCost(measured.network.id, 1000, 1000, 1000, 1)
+    known.learn(Action("describe", None, "1 network", "estimate"), done(DescribeResult((cost,))))
+
+    def lowest():
+        record = next(r for r in known.records() if r.candidate.id == waiting.id)
+        return next(m.low for m in record.measurements if m.metric.name == "latency_p95_ms")
+
+    before = lowest()
+    artifact = run.records[0].artifact.sha256
+    job = MeasureJob(artifact, _pipeline(run.records[0], run), "data", "device", 0.95, 0.5, trained=False)
+    for decoding in (8.0, 2.0, 5.0):
+        result = MeasureResult((), {"decode": decoding, "model": 9.0})
+        known.learn(Action("measure", job, measured.id, "probe"), done(result))
+    assert lowest() == pytest.approx(before + 0.7 * 2.0), "the shortest: a busy moment lengthens it"
 
 
 def test_what_cannot_be_explained_is_no_worse_for_it(run, findings):

@@ -68,6 +68,7 @@ class Findings:
         self._speeds = speeds
         self.curves: dict[str, tuple[Epoch, ...]] = {}
         self.insights: dict[str, Insight] = {}
+        self._decoding_ms = 0.0
         self._seeds = {record.candidate.id: record for record in candidates}
         self._spent = 0.0
         self._costs: dict[str, NetworkCost] = {}
@@ -194,6 +195,8 @@ class Findings:
         self._calibration = None
         insight = self.insights.get(action.subject, Insight(split=""))
         self.insights[action.subject] = replace(insight, latency_parts_ms=result.latency_parts_ms)
+        decoding = result.latency_parts_ms.get("decode", 0.0)  # noise only lengthens it, so the shortest is a floor
+        self._decoding_ms = min(self._decoding_ms or decoding, decoding)
 
     def _add_seed(self, name: str, job: MeasureJob, *, refused: bool) -> None:
         """One of the candidates run with fewer threads, or one outside the search that is measured for comparison."""
@@ -289,7 +292,13 @@ class Findings:
         guesses: tuple[Measurement, ...] = ()
         if cost is not None and not self._finals.get(name) and not self._probes.get(name):
             guesses = estimate(
-                cost, candidate, self.device, calibration, speeds=self._speeds, batch=self.requirement.target.batch
+                cost,
+                candidate,
+                self.device,
+                calibration,
+                speeds=self._speeds,
+                batch=self.requirement.target.batch,
+                decoding_ms=self._decoding_ms,
             )
         guesses += _tails_beyond_calls(measured)
         stopped = self._stopped.get(candidate.network.id)

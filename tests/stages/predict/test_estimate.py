@@ -94,6 +94,14 @@ def test_the_floor_by_hand():
     assert latency_floor_ms(weights, INT8, DEVICE) == pytest.approx(6.5e6 / (2.5e10 * CACHE_HEADROOM) * 1e3)
 
 
+def test_nothing_is_quicker_than_decoding_alone():
+    usual, slow = by_name(estimate(COST, FP32, DEVICE)), by_name(estimate(COST, FP32, DEVICE, decoding_ms=10.0))
+    for name in ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms"):
+        assert slow[name].low == pytest.approx(usual[name].low + 7.0), "seven tenths of what was measured"
+        assert slow[name].low <= slow[name].value <= slow[name].high
+    assert slow["size_mb"] == usual["size_mb"]
+
+
 def test_weights_in_8_bits_are_small_in_the_file_and_computed_like_their_parent():
     small, whole, int8 = (by_name(estimate(COST, way, DEVICE)) for way in (W8, FP32, INT8))
     assert small["size_mb"].value == int8["size_mb"].value < 0.3 * whole["size_mb"].value

@@ -27,6 +27,7 @@ MB = 1e6
 COMPUTE_HEADROOM = 3.0
 # Weights that fit the caches are read again and again at cache speed, not at the memory's.
 CACHE_HEADROOM = 20.0
+DECODING_HEADROOM = 0.7  # of what decoding a call's inputs was measured to take: a quieter moment may be so much faster
 
 TYPICAL_SHARE = {"fp32": 0.75, "bf16": 0.35, "int8": 0.35}  # of the ceiling that whole networks reached
 TYPICAL_CALL_MS, TYPICAL_LAYER_MS = 0.15, 0.005
@@ -63,6 +64,7 @@ def estimate(
     *,
     speeds: Speeds | None = None,
     batch: int = 1,
+    decoding_ms: float = 0.0,
 ) -> tuple[Measurement, ...]:
     """Latency (p50, p95, p99), file size and peak memory of a candidate, before it exists.
 
@@ -74,6 +76,7 @@ def estimate(
         speeds: of the device, from ``sartor device calibrate``. Where neither speaks of this candidate, the roofline
             is used.
         batch: samples of one call.
+        decoding_ms: what decoding the inputs of one call took there at the least, whatever the model that followed.
 
     Returns:
         Measurements with basis ``estimated`` and n 0; low ≤ value ≤ high in each.
@@ -84,7 +87,7 @@ def estimate(
     fit = calibration.of(candidate) if calibration is not None and batch == 1 else None
     speed = speeds.find(candidate.runtime, candidate.precision, candidate.threads) if speeds is not None else None
     kernels = cost.kernels.get(candidate.runtime)
-    floor = latency_floor_ms(cost, candidate, device, batch=batch)
+    floor = latency_floor_ms(cost, candidate, device, batch=batch) + DECODING_HEADROOM * decoding_ms
     by = "roofline"
     if speed is not None and kernels and (fit is None or fit.pairs < PAIRS_OVER_SPEEDS):
         by = "calibration"
