@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +37,7 @@ from sartor.types import (
     Epoch,
     Insight,
     Measurement,
+    Network,
     Record,
     Refusal,
     Requirement,
@@ -46,6 +48,7 @@ OPEN_CODES = frozenset({"NOT_TRIED", "NOT_FINALIST", "INCONCLUSIVE", "CHOSEN", "
 
 _BESIDE = frozenset({"compare", "explain"})  # stages whose refusal says nothing against a candidate
 
+WHOLE_EPOCHS, WHOLE_SAMPLES = 3.0, 500_000  # a training that saw its data less often, and fewer samples, was none
 TAIL = 1.2  # p95 over p50 on a quiet machine, about
 
 
@@ -280,6 +283,17 @@ class Findings:
                 pairs.append((cost, candidate, latency))
         return pairs
 
+    def _is_short(self, network: Network) -> bool:
+        """True where all its trainings ended so early that what it misses says nothing of what it can do."""
+        epochs = [
+            result.epochs or job.recipe.epochs
+            for job, result in self._trained.get(network.id, ())
+            if job.recipe.optimizer != "closed-form"
+        ]
+        most = getattr(registry.get("models", network.model), "most_epochs", WHOLE_EPOCHS)
+        seen = max(epochs, default=math.inf)
+        return seen < min(WHOLE_EPOCHS, most) and seen * self.card.splits["train"].samples < WHOLE_SAMPLES
+
     def _record(self, seed: Record, calibration: Calibration) -> Record:
         candidate, name = seed.candidate, seed.candidate.id
         measured = (
@@ -305,6 +319,7 @@ class Findings:
         if stopped is None and name not in self._shipping and candidate.network.id in self._deployed():
             stopped = ("NOT_DEPLOYED", "its network was trained; faster ways to run it were preferred")
         notes: Mapping[str, Any] = {**seed.notes, **({"stopped": stopped[0], "why": stopped[1]} if stopped else {})}
+        notes |= {"short": True} if self._is_short(candidate.network) else {}
         return replace(
             seed,
             measurements=(*guesses, *measured),

@@ -376,3 +376,12 @@ def infeasible() -> RunFile:
 def inconclusive() -> RunFile:
     """Everything is measured, but the test interval of the best straddles the limit."""
     return run_file(("accuracy", "min", 0.975), ("latency_p95_ms", "max", 1.0))
+
+
+def ended_early(*, short: bool) -> RunFile:
+    """One family was judged, on trainings cut ``short`` or on whole ones; of another nothing but estimates is known."""
+    judged, other, *_ = FAMILIES
+    found = [r for r in records() if r.notes.get("baseline") or r.candidate.network.model == judged]
+    found = [replace(r, notes={**r.notes, "short": True}) if short else r for r in found]
+    found += [estimated_only(r, "") for r in records() if r.candidate.network.model == other and not r.notes]
+    return run_file(("accuracy", "min", 0.97), ("latency_p95_ms", "max", 0.5), found=found)

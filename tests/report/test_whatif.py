@@ -106,6 +106,8 @@ RUNS = {
         Objective("latency_p95_ms", 1.0),
         Objective("throughput_per_s", 0.5),
     ),
+    "short": lambda: run_files.ended_early(short=True),
+    "ended early": lambda: run_files.ended_early(short=False),
     "drop": lambda: run_files.run_file(("accuracy_drop", "max", 0.03), ("throughput_per_s", "min", 900.0)),
 }
 
@@ -122,7 +124,8 @@ def test_the_page_decides_as_decide_does(browser, tmp_path, name):
         answer = browser.execute_script("return window.sartor.ask(arguments[0])", changes)
         nearest, closest = answer.pop("nearest"), answer.pop("closest")
         if wanted.status == "inconclusive":
-            assert wanted.sentence.startswith(closest if closest else "the budget ended"), changes
+            early = ("the budget ended", "none that was trained meets", "what may fit had hardly seen")
+            assert wanted.sentence.startswith(closest or early), changes
         fates, codes = answer.pop("fates"), {fate.candidate: fate.code for fate in wanted.fates}
         differing = {name: (code, codes[name]) for name, code in fates.items() if code != codes[name]}
         assert not differing, f"{changes}: (page, decide)"

@@ -14,6 +14,7 @@ from sartor.report.figures import unit
 from sartor.report.kinds import KINDS, table
 from sartor.stages.decide import CODES, MOST_FINALISTS
 from sartor.stages.decide.choose import EQUALLY_FAST, RESOLUTION, TIE_BREAKERS
+from sartor.stages.decide.decide import FAR, UNTRIED
 from sartor.stages.decide.fates import DEFAULT_MAX_DROP, MISS_CODES, NOISE_FLOOR
 from sartor.types import Measurement, Record, RunFile
 
@@ -55,6 +56,8 @@ def payload(run: RunFile, script: str = "") -> str:
             "equallyFast": EQUALLY_FAST,
             "missCodes": MISS_CODES,
             "codes": CODES,
+            "untried": sorted(UNTRIED),
+            "far": FAR,
         },
         "kindOf": table(),
         "kinds": KINDS,
@@ -78,14 +81,20 @@ def payload(run: RunFile, script: str = "") -> str:
 
 def _candidate(record: Record, tables: Mapping[str, _Table]) -> dict[str, Any]:
     notes = record.notes
-    row: dict[str, Any] = {"id": record.candidate.id, "m": [_row(item, tables) for item in record.measurements]}
+    row: dict[str, Any] = {
+        "id": record.candidate.id,
+        "family": record.candidate.network.model,
+        "m": [_row(item, tables) for item in record.measurements],
+    }
     if record.artifact:
         row["artifact"] = tables["artifacts"].place(record.artifact.sha256)
     if record.parent:
         row["parent"] = record.parent
     if record.refusals:
         row["refusal"] = record.refusals[0].code
-    row |= {name: notes[name] for name in ("reference", "baseline", "stopped", "stores_less") if notes.get(name)}
+    row |= {
+        name: notes[name] for name in ("reference", "baseline", "stopped", "stores_less", "short") if notes.get(name)
+    }
     return row
 
 

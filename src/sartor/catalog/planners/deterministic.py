@@ -29,6 +29,7 @@ JUDGED_SHARE = 0.6  # … and no more than this into that and their scores
 DUEL_SHARE = 0.12  # of the time for training, at most, goes into a short training without augmentation
 BASELINE_EPOCHS = 10.0
 BASELINE_SAMPLES = 200_000  # seen in all, at most: a baseline must stay cheap
+FIRST_SHARE = 0.15  # of the time for training: where the first baseline takes more, it comes after the networks
 BASELINE_SHARE = 0.25  # of the budget: a further baseline is not begun beyond it
 NEXT_LARGER = 2.0  # times what it took to compute a network, the next larger one of its family is expected to take
 LONGER = 1.7  # times the epochs it had: the best network is trained once more where time for so many is left
@@ -71,7 +72,9 @@ class _Course:
     def run(self) -> Plan:
         yield from self._describe()
         yield from self.scout.run()
-        yield from self._train_baselines()
+        waiting = self._baselines_can_wait()
+        if not waiting:
+            yield from self._train_baselines()
         fitting = self.reserve.fitting()
         if fitting:
             left = yield from self._fit_computed(fitting)
@@ -79,6 +82,8 @@ class _Course:
                 yield from self._train_by_halving(left)
         else:
             yield from self._train_nearest()
+        if waiting:
+            yield from self._train_baselines(late=True)
         leftover = Leftover(self.now, self.shop, self.forecast, self.reserve, self.trainer, self.scout)
         yield from leftover.run(self._is_met_on_validation)
         yield from Confirmation(self.now, self.shop, self.reserve).run()
@@ -93,10 +98,18 @@ class _Course:
 
     # --------------------------------------------------------------------------------------- training
 
-    def _train_baselines(self) -> Step[None]:
+    def _baselines_can_wait(self) -> bool:
+        """True where the first baseline would take too much of the time from networks that may do better."""
+        network = next(iter(self.reserve.fitting()), None)
+        if network is None:
+            return False
+        taken = self.forecast.training() + self.reserve.judging(network) - self.forecast.delivering()
+        return taken > FIRST_SHARE * self.trainer.training_time()
+
+    def _train_baselines(self, *, late: bool = False) -> Step[None]:
         """Baselines that were measured, the fastest first: one in any case, further ones in a share of the budget.
 
-        In all of it where there is nothing else to train.
+        In all of it where there is nothing else to train. Where they come ``late``, only what can be seen through.
         """
         share = BASELINE_SHARE if self.reserve.possible() else 1.0
         start, allowance = self.now.left_s(), share * self.requirement.budget.seconds
@@ -113,6 +126,11 @@ class _Course:
         for candidate in fastest.values():
             before = self.now.left_s()
             room = min(allowance - (start - before), self.trainer.training_time())
+            judged = self.forecast.training() + self.reserve.judging(candidate.network)
+            if late and not self.reserve.has_time_for(
+                judged + self.reserve.least_confirming(self.shop.record(candidate.id))
+            ):
+                return
             if longest > room if longest else before <= 0:
                 return
             weights = yield from self.trainer.train(

@@ -4,11 +4,14 @@ const run = (() => {
   const basis = { m: "measured", e: "estimated", q: "quoted" };
   const candidates = packed.candidates.map((row) => ({
     id: row.id,
+    family: row.family,
     parent: row.parent || "",
     artifact: row.artifact === undefined ? null : packed.artifacts[row.artifact],
     refusal: row.refusal || "",
     reference: Boolean(row.reference),
     baseline: Boolean(row.baseline),
+    short: Boolean(row.short),
+    stores_less: Boolean(row.stores_less),
     stopped: row.stopped || "",
     measurements: row.m.map((m) => ({
       metric: packed.metrics[m[0]], value: m[1], low: m[2], high: m[3], n: m[4], basis: basis[m[5]], confidence: m[6],

@@ -197,7 +197,7 @@ const decide = (() => {
       next = hasTest(first) || tested < run.rules.mostFinalists ? first.id : "";
     }
     const fates = new Map(standings.map((s) => [s.candidate.id, { ...s, code: fate(s, chosen) }]));
-    const status = chosen ? "met" : isInfeasible(standings, promising) ? "infeasible" : "inconclusive";
+    const status = chosen ? "met" : isInfeasible(run, standings, promising, limits) ? "infeasible" : "inconclusive";
     const open = standings.filter((s) => s.code === "INCONCLUSIVE").map((s) => s.candidate);
     const closest = status === "inconclusive" ? order(run, open.length ? open : promising)[0] : undefined;
     return { status, chosen: chosen ? chosen.id : "", next, fates, closest: closest ? closest.id : "", nearest: chosen ? null : nearest(run, limits) };
@@ -216,13 +216,34 @@ const decide = (() => {
     if (standing.promising) return chosen ? "NOT_FINALIST" : "INCONCLUSIVE";
     return standing.code;
   }
-  function isInfeasible(standings, promising) {
+  function isInfeasible(run, standings, promising, limits) {
     if (promising.length || standings.some((s) => s.code === "INCONCLUSIVE")) return false;
-    const real = standings.filter((s) => !s.candidate.baseline && s.code !== "REFERENCE");
-    const left = ["NOT_TRIED", "TOO_LONG_TO_TRAIN"]; // by the budget: it says nothing about the limits
-    const untried = real.filter((s) => left.includes(s.code));
-    const judged = real.filter((s) => !left.includes(s.code) && s.candidate.artifact !== null);
-    return standings.length > 0 && (!untried.length || judged.length > 0);
+    const able = standings.filter((s) => s.code !== "REFERENCE");
+    if (limits.some((limit) => beyondAll(run, able, limit))) return true;
+    const others = able.filter((s) => !s.candidate.baseline);
+    const real = others.length ? others : able;
+    const left = (s) => run.rules.untried.includes(s.code); // by the budget: it says nothing about the limits
+    const untried = able.filter(left);
+    const scored = real.filter((s) => !left(s) && s.candidate.artifact !== null);
+    const judged = scored.filter((s) => !s.candidate.short);
+    if (!judged.length) return standings.length > 0 && !untried.length && !scored.length;
+    const families = new Set(judged.map((s) => s.candidate.family));
+    if (untried.every((s) => families.has(s.candidate.family))) return true;
+    const asked = limits.filter((limit) => run.metric(limit.metric).kind === "quality");
+    return asked.some((limit) => judged.every((s) => farMissed(run, s, limit)));
+  }
+  function beyondAll(run, able, limit) {
+    if (run.metric(limit.metric).kind !== "cost") return false;
+    const measured = (v) => v.limit === limit && v.measurement !== null && v.measurement.basis === "measured";
+    const seen = able.filter((s) => s.verdicts.some(measured));
+    const kinds = new Set(seen.map((s) => Boolean(s.candidate.baseline)));
+    return kinds.size === 2 && seen.every((s) => farMissed(run, s, limit));
+  }
+  function farMissed(run, standing, limit) {
+    const verdict = standing.verdicts.find((v) => v.limit === limit && v.outcome === "missed");
+    if (!verdict || verdict.measurement === null) return false;
+    const m = verdict.measurement, metric = run.metric(limit.metric);
+    return loss(metric, limit.bound === "min" ? m.high : m.low) >= run.rules.far * loss(metric, limit.value);
   }
 
   return Object.assign(decideAgain, { known, selecting, judge, loss });

@@ -134,9 +134,10 @@ def _is_infeasible(
         return True
     real = [s for s in able if not s.record.notes.get("baseline")] or able
     untried = [s for s in able if s.code in UNTRIED]  # a baseline that may fit may do
-    judged = [s for s in real if s.code not in UNTRIED and s.record.artifact is not None]
+    scored = [s for s in real if s.code not in UNTRIED and s.record.artifact is not None]
+    judged = [s for s in scored if not s.record.notes.get("short")]  # what hardly saw its data may do with more time
     if not judged:
-        return bool(standings) and not untried
+        return bool(standings) and not untried and not scored
     unknown = {_family(s) for s in untried} - {_family(s) for s in judged}
     asked = [limit for limit in limits if metrics[limit.metric].kind == "quality"]
     return not unknown or any(all(_far_missed(s, limit) for s in judged) for limit in asked)
@@ -284,11 +285,13 @@ def _inconclusive(
 
 def _ended_early(standings: Sequence[Standing]) -> str:
     untried = sum(s.code in UNTRIED for s in standings)
-    if any(s.record.artifact is not None and not s.record.notes.get("baseline") for s in standings):
+    if any(s.record.artifact is not None and not s.record.notes.get("baseline") for s in standings) and untried:
         return (
             "none that was trained meets every limit, and the budget ended before others that may fit were trained "
             f"({untried})"
         )
+    if any(s.record.notes.get("short") for s in standings):
+        return "what may fit had hardly seen the data when the budget ended, so what it misses says little"
     return "the budget ended before any candidate that may fit was trained"
 
 

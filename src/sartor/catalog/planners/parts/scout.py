@@ -15,6 +15,7 @@ from sartor.catalog.planners.parts.trainer import Trainer
 from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
 from sartor.types import Candidate, Network, Record
 
+FEWEST_USUAL = 4  # probes at least, where a budget is not small
 FEWEST, SMALL_SHARE = 2, 0.15  # so many probes are made in a small budget too, up to this share of it
 MOST_FEWER = 2  # networks that are tried with fewer threads where nothing fits
 FRUITLESS_SHARE = 0.6  # of the budget at most goes into a search for anything that fits
@@ -116,15 +117,23 @@ class Scout:
         for network in self.reserve.fitting():
             known[network.model] += 1
             bracket += not is_computed(network) and self._is_trainable(network)
+        others = sum(known.values()) > 0 and self._is_tight()
         for name, records in ways.items():
             if name in fitting:
                 continue
             record = min(records, key=self._preference)
             network = record.candidate.network
+            if others and record.notes.get("baseline"):
+                continue  # what is left of the time at the end is theirs
             enough = is_computed(network) or bracket >= self.effort.bracket
             if not enough or known[network.model] == 0:
                 waiting.append((self._urgency(record, known[network.model]), record.candidate.id, record))
         return min(waiting, key=lambda entry: entry[:2])[2] if waiting else None
+
+    def _is_tight(self) -> bool:
+        """True where the share of the budget that is for probes holds hardly any."""
+        candidate = next(iter(self.now.records())).candidate
+        return self.effort.probe_share * self.now.requirement.budget.seconds < FEWEST_USUAL * self.probing(candidate)
 
     def _urgency(self, record: Record, turn: int) -> tuple[float, ...]:
         """What comes first has the least: likely to fit, trainable, of a family not seen yet, computed, large."""
