@@ -158,7 +158,8 @@ class _Course:
         took: dict[str, float] = {}
         while waiting and fitted <= share * time and start - self.now.left_s() <= max(share, JUDGED_SHARE) * time:
             family = next((name for name in waiting if name not in errors), "") or min(waiting, key=errors.__getitem__)
-            expected = NEXT_LARGER * took.get(family, 0.0) + self.forecast.training()
+            beside = self.forecast.training()
+            expected = beside + NEXT_LARGER * max(0.0, took.get(family, 0.0) - beside)
             if self.trainer.training_time() < expected:
                 break
             network = waiting[family].pop(0)

@@ -87,7 +87,7 @@ class Forecast:
 
     def training(self) -> float:
         """All of a training but its steps: start, loading, scoring at its end."""
-        return max(LEAST_S, _likely(self._training[1:] or self._training, TRAINING_S))
+        return max(LEAST_S, _likely(_warm(self._training, TRAINING_S), TRAINING_S))
 
     def making(self, candidate: Candidate, weights: bool = True) -> float:
         """The file of a candidate: export, and compression where it has one."""

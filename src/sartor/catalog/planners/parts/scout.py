@@ -15,7 +15,7 @@ from sartor.catalog.planners.parts.trainer import Trainer
 from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
 from sartor.types import Candidate, Network, Record
 
-FEWEST_USUAL = 4  # probes at least, where a budget is not small
+FEWEST_USUAL = 6  # probes at least, where a budget is not small
 FEWEST, SMALL_SHARE = 2, 0.15  # so many probes are made in a small budget too, up to this share of it
 MOST_FEWER = 2  # networks that are tried with fewer threads where nothing fits
 FRUITLESS_SHARE = 0.6  # of the budget at most goes into a search for anything that fits
