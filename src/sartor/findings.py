@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,6 +72,7 @@ class Findings:
         self._spent = 0.0
         self._costs: dict[str, NetworkCost] = {}
         self._files: dict[str, Artifact] = {}
+        self._remarks: dict[str, str] = {}  # file -> what is worth telling of it
         self._probes: dict[str, tuple[Measurement, ...]] = {}
         self._finals: dict[str, tuple[Measurement, ...]] = {}
         self._quality: dict[str, dict[str, tuple[Measurement, ...]]] = defaultdict(dict)
@@ -157,8 +158,9 @@ class Findings:
                 self._costs.update({cost.network: cost for cost in costs})
                 self._calibration = None
                 self._refuse_fewer_bits({cost.network for cost in costs if not cost.multiplies})
-            case ArtifactResult(artifact=artifact):
+            case ArtifactResult(artifact=artifact, remark=remark):
                 self._files[artifact.sha256] = artifact
+                self._remarks[artifact.sha256] = remark
             case MeasureResult():
                 self._learn_measure(action, outcome.result)
             case TrainResult():
@@ -295,11 +297,14 @@ class Findings:
         stopped = self._stopped.get(candidate.network.id)
         if stopped is None and name not in self._shipping and candidate.network.id in self._deployed():
             stopped = ("NOT_DEPLOYED", "its network was trained; faster ways to run it were preferred")
-        notes: Mapping[str, Any] = {**seed.notes, **({"stopped": stopped[0], "why": stopped[1]} if stopped else {})}
+        notes: dict[str, Any] = {**seed.notes, **({"stopped": stopped[0], "why": stopped[1]} if stopped else {})}
+        shipping = self._shipping.get(name)
+        if shipping is not None and self._remarks.get(shipping.sha256):
+            notes["remark"] = self._remarks[shipping.sha256]
         return replace(
             seed,
             measurements=(*guesses, *measured),
-            artifact=self._shipping.get(name),
+            artifact=shipping,
             refusals=(*seed.refusals, *self._refusals[name]),
             notes=notes,
         )

@@ -252,10 +252,11 @@ class CompressJob:
 
 @dataclass(frozen=True)
 class ArtifactResult:
-    """The file made."""
+    """The file made. ``remark``: what is worth telling of it, one sentence; empty for nothing."""
 
     artifact: Artifact
     seconds: float
+    remark: str = ""
 
 
 @dataclass(frozen=True)

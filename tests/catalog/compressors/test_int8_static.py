@@ -6,7 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sartor import registry
-from sartor.catalog.compressors.int8_static import Settings, _Reader, quantisable, read_settings
+from sartor.catalog.compressors.int8_static import Settings, quantisable, read_settings
+from sartor.catalog.compressors.parts.qdq import Reader
 from sartor.errors import Unsupported
 from sartor.testing.compressors import calibration
 from sartor.testing.runtimes import device, example_input, write_example_onnx
@@ -190,7 +191,7 @@ def test_the_child_is_smaller_and_close(tmp_path):
 @pytest.mark.parametrize(("samples", "batch"), [(7, 2), (1, 3), (32, 4), (40, 1)])
 def test_every_sample_is_handed_out_in_full_batches(samples, batch):
     wanted = np.arange(samples, dtype=np.uint8).reshape(samples, 1)
-    reader = _Reader(helper.make_tensor_value_info("input", TensorProto.UINT8, [batch, 1]), wanted)
+    reader = Reader(helper.make_tensor_value_info("input", TensorProto.UINT8, [batch, 1]), wanted)
     assert len(reader) % reader.stride == 0
     seen = [given["input"] for given in reader]
     assert all(given.shape == (batch, 1) for given in seen)

@@ -11,6 +11,7 @@ from sartor.catalog.contracts import Action, Plan, Situation
 from sartor.catalog.planners.parts.confirmation import Confirmation
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.prospect import GAIN_EXPONENT, falling, prospect
+from sartor.catalog.planners.parts.repair import Repair
 from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.rungs import SLACK, Rungs
 from sartor.catalog.planners.parts.schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder
@@ -66,6 +67,7 @@ class _Course:
         self.reserve = Reserve(situation, self.shop, self.forecast, self.effort)
         self.trainer = Trainer(situation, self.effort, self.forecast, self.reserve)
         self.scout = Scout(situation, self.shop, self.forecast, self.reserve, self.trainer, self.effort)
+        self.repair = Repair(situation, self.shop, self.forecast, self.reserve, self.scout)
 
     def run(self) -> Plan:
         yield from self._describe()
@@ -363,6 +365,8 @@ class _Course:
                     yield from self.shop.evaluate(candidate, weights, "validation")
                     scored.add(candidate.id)
             wanted = [] if begun else self.reserve.to_deploy(network, 1)
+        if not even_if_ruled_out:
+            yield from self.repair.run(network, weights, scored)
         yield from self._deploy_on_fewer_threads(network, weights, scored)
         yield from self._store_smaller(network, weights, scored)
 
