@@ -299,8 +299,8 @@ class Findings:
             stopped = ("NOT_DEPLOYED", "its network was trained; faster ways to run it were preferred")
         notes: dict[str, Any] = {**seed.notes, **({"stopped": stopped[0], "why": stopped[1]} if stopped else {})}
         shipping = self._shipping.get(name)
-        if shipping is not None and self._remarks.get(shipping.sha256):
-            notes["remark"] = self._remarks[shipping.sha256]
+        if shipping is not None and (remarks := self._told(candidate.network.id, shipping)):
+            notes["remarks"] = remarks
         return replace(
             seed,
             measurements=(*guesses, *measured),
@@ -308,6 +308,16 @@ class Findings:
             refusals=(*seed.refusals, *self._refusals[name]),
             notes=notes,
         )
+
+    def _told(self, network: str, file: Artifact) -> list[str]:
+        """What is worth telling of a shipping file: how it was made, and by whom its weights were taught."""
+        root = file
+        while root.parent in self._files:
+            root = self._files[root.parent]
+        own = (job for job, result in self._trained[network] if result.weights.sha256 == root.parent)
+        teachers = [job.recipe.teacher for job in own]
+        taught = [f"{teacher.network.id} was its teacher in training" for teacher in teachers if teacher is not None]
+        return [remark for remark in (self._remarks.get(file.sha256, ""), *taught) if remark]
 
 
 def _tails_beyond_calls(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:

@@ -134,11 +134,11 @@ class Progress(Silence):
         if isinstance(outcome.result, TrainResult):
             self._trained += 1
             if not outcome.reused:
-                epochs, score = action.job.recipe.epochs, outcome.result.score
-                took = duration(outcome.seconds)
-                self._line(
-                    "", f"{action.subject:<24} {say(f'{score:.3f} on validation after {epochs:g} epochs')}, {took}"
-                )
+                epochs, score, teacher = action.job.recipe.epochs, outcome.result.score, action.job.recipe.teacher
+                told = f"{score:.3f} on validation after {epochs:g} epochs"
+                if teacher is not None:
+                    told = f"{score:.3f} on validation after {epochs:g} epochs, taught by {teacher.network.id}"
+                self._line("", f"{action.subject:<24} {say(told)}, {duration(outcome.seconds)}")
             metric = registry.get("tasks", self._requirement.task).metrics[0]
             if self._best is None or metric.better(outcome.result.score, self._best[1]):
                 self._best = (action.subject, outcome.result.score)

@@ -459,6 +459,6 @@ def test_of_those_as_fast_the_smaller_wins():
 
 def test_how_the_chosen_file_was_made_is_said():
     plain = record("net/ort", validation=0.95, test=0.95, latency=1.0)
-    told = record("net/ort", validation=0.95, test=0.95, latency=1.0, notes={"remark": "made with care"})
+    told = record("net/ort", validation=0.95, test=0.95, latency=1.0, notes={"remarks": ["made with care"]})
     assert "made with care" in decide(requirement(LIMITS), [told], METRICS).why
     assert "made with care" not in decide(requirement(LIMITS), [plain], METRICS).why
