@@ -87,7 +87,7 @@ class Pretend(Trials):
     def made(self, ranges, weighted):
         return ranges, tuple(weighted)
 
-    def noise(self, model):
+    def noise(self, model, *, roughly=False):
         self.judged += 1
         return model[0] * sum(self.noises[place] for place in model[1])
 

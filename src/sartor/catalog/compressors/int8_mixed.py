@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 METHODS: tuple[Method, ...] = ("MinMax", "Percentile", "Entropy")
 MOST_FLOAT = 0.5  # of the operators: with more of them in float there is little left to gain
-JUDGING = 64  # samples that judge a trial
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,6 @@ class Int8Mixed:
                     per_channel=settings.per_channel,
                     reduce_range=settings.reduce_range,
                     activation=settings.activation,
-                    judging=JUDGING,
                 )
                 model, sentence = repaired(trials, settings.tolerance)
             except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
@@ -133,7 +131,7 @@ def repaired(trials: Trials, tolerance: float) -> tuple[Any, str]:
     noise, method, ranges, model = min(tried, key=lambda trial: trial[0])
     if noise <= allowed:
         return model, _sentence(trials, [], method)
-    alone = {place: trials.noise(trials.made(ranges, [place])) for place in trials.weighted}
+    alone = {place: trials.noise(trials.made(ranges, [place]), roughly=True) for place in trials.weighted}
     worst = sorted(trials.weighted, key=lambda place: (-alone[place], place))
     most = int(MOST_FLOAT * len(worst))
 

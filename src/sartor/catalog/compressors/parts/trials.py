@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,10 @@ Method = Literal["MinMax", "Percentile", "Entropy"]
 """Where ranges of activations come from: extremes, a share of all values, or the least loss of information."""
 
 PERCENTILE = 99.99  # of the values of a tensor that its range holds
+FEWEST, MOST = 8, 64  # samples that judge a trial …
+JUDGING = 2_000_000  # … so many numbers of inputs within these: large pictures say more each, and take longer
+RANKING_SHARE = 0.25  # of them judge where operators are only to be put in order
+RANGING = 4  # times as many at most go into histograms, which are slow; extremes are of all
 
 
 class Trials:
@@ -23,9 +28,8 @@ class Trials:
 
     Args:
         prepared: path of a graph that ``quant_pre_process`` wrote; files are written beside it.
-        samples: (n, …) of the input's type; every second one gives ranges, at most ``judging`` others judge.
+        samples: (n, …) of the input's type; every second one gives ranges, of the others some judge.
         per_channel, reduce_range, activation: how numbers are stored, as in ``int8-static``.
-        judging: samples that judge, at most.
     """
 
     def __init__(
@@ -36,7 +40,6 @@ class Trials:
         per_channel: bool,
         reduce_range: bool,
         activation: Literal["uint8", "int8"],
-        judging: int,
     ) -> None:
         from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
@@ -44,10 +47,12 @@ class Trials:
         self.model = load_model_with_shape_infer(prepared)
         self.weighted = weighted_places(self.model.graph)
         self._scheme = (per_channel, reduce_range, activation)
-        self._ranging = Reader(self.model.graph.input[0], samples[::2])
-        self._judging = Reader(self.model.graph.input[0], (samples[1::2] if len(samples) > 1 else samples)[:judging])
+        judging = max(FEWEST, min(MOST, JUDGING // samples[0].size))
+        self._ranging = samples[::2]
+        self._few = max(1, judging * RANGING)
+        self._judging = (samples[1::2] if len(samples) > 1 else samples)[:judging]
         self._ends = _last_products(self.model.graph, self.weighted)
-        self._wanted = self._outputs(self.model)
+        self._wanted = self._outputs(self.model, self._judging)
 
     def ranges(self, method: Method) -> Any:
         """Ranges of all activations (a ``TensorsData``), by one method."""
@@ -61,9 +66,11 @@ class Trials:
             calibrate_method=getattr(CalibrationMethod, method),
             extra_options={"percentile": PERCENTILE} if method == "Percentile" else {},
         )
-        for start in range(0, len(self._ranging), self._ranging.stride):
-            self._ranging.set_range(start, start + self._ranging.stride)
-            calibrator.collect_data(self._ranging)
+        samples = self._ranging if method == "MinMax" else self._ranging[: self._few]
+        reader = Reader(self.model.graph.input[0], samples)
+        for start in range(0, len(reader), reader.stride):
+            reader.set_range(start, start + reader.stride)
+            calibrator.collect_data(reader)
         return calibrator.compute_data()
 
     def made(self, ranges: Any, weighted: Sequence[int]) -> Any:
@@ -88,22 +95,25 @@ class Trials:
         quantizer.model.topological_sort()
         return quantizer.model.model
 
-    def noise(self, model: Any) -> float:
+    def noise(self, model: Any, *, roughly: bool = False) -> float:
         """Power of what differs from the float graph at its last products, over the power of what they give.
 
-        The mean over those products; 0 for the same answers, about 1 where nothing of them is left.
+        The mean over those products; 0 for the same answers, about 1 where nothing of them is left. ``roughly``: by a
+        part of the samples.
         """
         import numpy as np
 
-        found = self._outputs(model)
+        reader = Reader(self.model.graph.input[0], self._judging)  # whole batches, for the last is filled up
+        few = math.ceil(len(reader) * RANKING_SHARE) * reader.batch if roughly else len(self._judging)
+        found = self._outputs(model, self._judging[:few])
         shares = [
             float(np.mean((ours - wanted) ** 2) / max(float(np.var(wanted)), 1e-12))
-            for ours, wanted in zip(found, self._wanted, strict=True)
+            for ours, wanted in zip(found, (whole[: len(found[0])] for whole in self._wanted), strict=True)
         ]
         return sum(shares) / len(shares)
 
-    def _outputs(self, model: Any) -> list[Array]:
-        """What the last products give for the judging samples, each (batches, …) in float64."""
+    def _outputs(self, model: Any, samples: Array) -> list[Array]:
+        """What the last products give for samples, each (batches, …) in float64."""
         import numpy as np
         import onnxruntime
         from onnx import TensorProto, helper
@@ -119,8 +129,7 @@ class Trials:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(asked.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        self._judging.set_range(0, len(self._judging))
-        rows = [session.run(names, batch) for batch in self._judging]
+        rows = [session.run(names, batch) for batch in Reader(model.graph.input[0], samples)]
         return [np.stack(column).astype(np.float64) for column in zip(*rows, strict=True)]
 
 

@@ -21,8 +21,8 @@ ALLOWED = 0.02  # of the primary metric may be lost where the requirement does n
 STRICTEST, MILDEST = 1 / 64, 1 / 2  # shares of the noise of int8 that are asked for
 STRICTER = 4.0  # times as strict is the second round
 GAIN = 0.95  # times the latency of its parent, what was compressed must have had: else there is nothing to repair
-TRIALS = 12  # beyond one for each layer: ranges, bisection
-TRIAL_S, TRIAL_SAMPLES = 0.15, 64  # what one takes beside its samples
+TRIALS, TRIAL_S = 12, 0.15  # beyond one for each layer: ranges, bisection; and what one takes beside its samples
+MOST_SAMPLES, PIXELS = 64, 700_000  # of a trial, fewer of large pictures; a quarter of them for a layer alone
 
 
 class Repair:
@@ -94,7 +94,9 @@ class Repair:
         candidate = record.candidate
         cost = self.now.cost_of(candidate.network.id)
         call_s = value_of(self.shop.record(record.parent), "latency_p50_ms") / 1000
-        trials = (TRIALS + (cost.layers if cost else 0)) * (TRIAL_S + TRIAL_SAMPLES * call_s)
+        layers = cost.layers if cost else 0
+        samples = max(8, min(MOST_SAMPLES, PIXELS // math.prod(candidate.network.input_size)))
+        trials = (TRIALS + layers) * TRIAL_S + (2 * TRIALS + layers / 4) * samples * call_s
         made = self.forecast.making(replace(candidate, compressor=self._by[candidate.compressor]))
         seconds = max(made, trials) + self.forecast.evaluating(candidate, "validation") + self.scout.probing(candidate)
         return self.reserve.has_time_for(seconds + self.reserve.least_confirming(record))
