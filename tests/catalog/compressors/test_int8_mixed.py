@@ -104,11 +104,12 @@ def test_as_few_as_it_takes_stay_in_float(tolerance, left):
     assert set(range(4)) - set(kept) == left
 
 
-def test_bisection_judges_few_sets():
-    trials = Pretend([1.0] * 64)
-    (_, kept), _ = int8_mixed.repaired(trials, 0.4)
-    assert len(kept) == 51
-    assert trials.judged <= 3 + 64 + 1 + 6
+def test_neighbours_are_ranked_together_where_there_are_many_and_bisection_judges_few_sets():
+    trials = Pretend([1.0] * 60 + [9.0] * 4)
+    (_, kept), said = int8_mixed.repaired(trials, 0.4)
+    assert kept == tuple(range(60))
+    assert said.startswith("4 of 64")
+    assert trials.judged <= 3 + 32 + 1 + 5
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ ALLOWED = 0.02  # of the primary metric may be lost where the requirement does n
 STRICTEST, MILDEST = 1 / 64, 1 / 2  # shares of the noise of int8 that are asked for
 STRICTER = 4.0  # times as strict is the second round
 GAIN = 0.95  # times the latency of its parent, what was compressed must have had: else there is nothing to repair
-TRIALS, TRIAL_S = 12, 0.15  # beyond one for each layer: ranges, bisection; and what one takes beside its samples
+TRIALS, RANKED = 12, 32  # for ranges and bisection; and for layers, alone or in groups
+TRIAL_S, LAYER_S = 0.1, 0.015  # what a trial takes beside its samples, and for each layer of the graph
 MOST_SAMPLES, PIXELS = 64, 700_000  # of a trial, fewer of large pictures; a quarter of them for a layer alone
 
 
@@ -96,7 +97,8 @@ class Repair:
         call_s = value_of(self.shop.record(record.parent), "latency_p50_ms") / 1000
         layers = cost.layers if cost else 0
         samples = max(8, min(MOST_SAMPLES, PIXELS // math.prod(candidate.network.input_size)))
-        trials = (TRIALS + layers) * TRIAL_S + (2 * TRIALS + layers / 4) * samples * call_s
+        ranked = min(layers, RANKED)
+        trials = (TRIALS + ranked) * (TRIAL_S + LAYER_S * layers) + (2 * TRIALS + ranked / 4) * samples * call_s
         made = self.forecast.making(replace(candidate, compressor=self._by[candidate.compressor]))
         seconds = max(made, trials) + self.forecast.evaluating(candidate, "validation") + self.scout.probing(candidate)
         return self.reserve.has_time_for(seconds + self.reserve.least_confirming(record))
