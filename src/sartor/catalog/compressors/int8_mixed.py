@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from sartor.catalog.compressors.parts.qdq import suiting, weighted_places
+from sartor.catalog.compressors.parts.qdq import prepare, suiting, weighted_places
 from sartor.catalog.compressors.parts.trials import Method, Trials
 from sartor.errors import Unsupported, nearest
 from sartor.registry import register
@@ -89,7 +89,6 @@ class Int8Mixed:
                 ``QUANTISATION_FAILED``.
         """
         import onnx
-        from onnxruntime.quantization.shape_inference import quant_pre_process
 
         settings = read_settings(options)
         if len(calibration) == 0:
@@ -100,7 +99,7 @@ class Int8Mixed:
         with TemporaryDirectory(dir=target.parent, prefix="quantise-") as folder, redirect_stdout(StringIO()):
             prepared = Path(folder) / "prepared.onnx"
             try:
-                quant_pre_process(str(source), prepared, skip_symbolic_shape=True)  # why skipped: see int8-static
+                prepare(source, prepared)
                 trials = Trials(
                     prepared,
                     calibration,

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from sartor.catalog.compressors.parts.qdq import CARRIED, WEIGHTED, Reader, between, suiting, weighted_places
+from sartor.catalog.compressors.parts.qdq import CARRIED, WEIGHTED, Reader, between, prepare, suiting, weighted_places
 from sartor.errors import Unsupported, nearest
 from sartor.registry import register
 from sartor.types import Device, Options, Provenance
@@ -105,7 +105,6 @@ class Int8Static:
         """
         import onnx
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
 
         settings = read_settings(options)
         if len(calibration) == 0:
@@ -115,10 +114,7 @@ class Int8Static:
             prepared = Path(folder) / "prepared.onnx"
             quantisable(onnx.load(source, load_external_data=False).graph, settings)  # refuses before any work
             try:
-                # Symbolic shape inference fails on some exported graphs, and static shapes do not need it. It takes a
-                # path: a graph in memory comes back with its weights cut out (onnxruntime 1.32).
-                quant_pre_process(str(source), prepared, skip_symbolic_shape=True)
-                model = onnx.load(prepared)
+                model = prepare(source, prepared)
                 chosen = quantisable(model.graph, settings)
                 reader = Reader(model.graph.input[0], calibration)
                 quantize_static(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.errors import Unsupported
@@ -31,6 +32,31 @@ def suiting(device: Device) -> Options:
     if "avx2" in sets and not sets & DOT_PRODUCT_SETS:
         return {"reduce_range": True}
     return {}
+
+
+def prepare(source: Path, target: Path) -> Any:
+    """Write a graph as quantisation wants it: shapes inferred, constants folded, every node with a name of its own.
+
+    Nodes are chosen by name, and exporters that are not torch's leave names empty: one chosen was all chosen then, the
+    decoding of a detector's boxes among them (a CenterNet found nothing any more).
+
+    Returns:
+        The ``ModelProto`` written.
+    """
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    # Symbolic shape inference fails on some exported graphs, and static shapes do not need it. It takes a path: a graph
+    # in memory comes back with its weights cut out (onnxruntime 1.32).
+    quant_pre_process(str(source), target, skip_symbolic_shape=True)
+    model = onnx.load(target)
+    taken: set[str] = set()
+    for place, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}-{place}"
+        taken.add(node.name)
+    onnx.save(model, target)
+    return model
 
 
 def weighted_places(graph: Any) -> list[int]:

@@ -27,7 +27,7 @@ class Trials:
     """Makes quantised graphs of one network and judges them by samples that no range was taken from.
 
     Args:
-        prepared: path of a graph that ``quant_pre_process`` wrote; files are written beside it.
+        prepared: path of a graph that ``qdq.prepare`` wrote; files are written beside it.
         samples: (n, …) of the input's type; every second one gives ranges, of the others some judge.
         per_channel, reduce_range, activation: how numbers are stored, as in ``int8-static``.
     """
