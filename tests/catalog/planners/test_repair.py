@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
-from world import World, findings, play
+from world import TASK, World, findings, play
 
-from sartor.types import Refusal
+from sartor import registry
+from sartor.metrics import quality_derivatives
+from sartor.types import Measurement, Refusal
 
+ACCURACY = registry.get("tasks", TASK).metrics[0]
 LIMITS = (("accuracy.min", 0.87), ("size_mb.max", 8.0))
 
 
@@ -103,3 +106,23 @@ def test_a_continued_plan_repairs_alike():
     done = len(world.done)
     assert [a.job for a in play(start(), world)] == [a.job for a in first]
     assert len(world.done) == done
+
+
+def test_a_loss_on_too_few_samples_to_reject_is_repaired_too_and_noise_is_not():
+    class Unsure(Lossy):
+        def __init__(self, lost, spread):
+            super().__init__(lost)
+            self.spread = spread
+
+        def _evaluate(self, job, dice):
+            result, seconds = super()._evaluate(job, dice)
+            drop = self.lost if job.pipeline.precision == "int8" and self._files[job.artifact][2] != "int8-mixed" else 0
+            lost = quality_derivatives(ACCURACY)[1]
+            found = Measurement(lost, drop, drop - self.spread, drop + self.spread, 26, "measured", split=job.split)
+            rest = tuple(m for m in result.measurements if m.metric.name == "accuracy")
+            return replace(result, measurements=(*rest, replace(found, artifact=job.artifact))), seconds
+
+    easy = (("accuracy.min", 0.6), ("size_mb.max", 8.0))
+    assert repairs(play(start(*easy), Unsure(0.08, spread=0.1)))
+    assert not repairs(play(start(*easy), Unsure(0.03, spread=0.1)))
+    assert not repairs(play(start(*easy), Unsure(0.01, spread=0.001)))

@@ -62,10 +62,24 @@ class Repair:
             return False
         fates = {fate.candidate: fate for fate in self.now.decision().fates}
         own, parent = fates[record.candidate.id], fates.get(record.parent)
-        if own.code not in ("ACCURACY_DROP", "BELOW_FLOOR") or parent is None or not _misses(own) <= {"quality"}:
+        judged = own.code in ("ACCURACY_DROP", "BELOW_FLOOR") or self._likely_lost(record, own)
+        if not judged or parent is None or not _misses(own) <= {"quality"}:
             return False
         ours, theirs = (value_of(r, "latency_p50_ms") for r in (record, self.shop.record(record.parent)))
         return "quality" not in _misses(parent) and not (ours and theirs and ours > GAIN * theirs)
+
+    def _likely_lost(self, record: Record, fate: Fate) -> bool:
+        """True where more than is allowed seems lost, on too few samples to reject it: more than its standard error."""
+        name = f"{self.primary.name}_drop"
+        drop = next((m for m in reversed(record.measurements) if m.metric.name == name), None)
+        if drop is None or fate.code not in ("INCONCLUSIVE", "NOT_FINALIST") or not self.primary.bounded:
+            return False
+        return drop.value > max(self._allowed(), (drop.high - drop.low) / 4)
+
+    def _allowed(self) -> float:
+        """What may be lost of the primary metric."""
+        limits = {limit.metric: limit.value for limit in self.now.requirement.limits}
+        return limits.get(f"{self.primary.name}_drop", ALLOWED)
 
     def _tolerance(self, record: Record) -> float:
         """Which share of its noise may be left: the accuracy lost grows with the noise's power, when it is small.
@@ -79,7 +93,7 @@ class Repair:
             return MILDEST
         sign = 1.0 if self.primary.direction == "higher" else -1.0
         lost = sign * (theirs.value - ours.value)
-        allowed = limits.get(f"{self.primary.name}_drop", ALLOWED if self.primary.bounded else lost / 2)
+        allowed = self._allowed() if self.primary.bounded or f"{self.primary.name}_drop" in limits else lost / 2
         if self.primary.name in limits:
             allowed = min(allowed, sign * (theirs.value - limits[self.primary.name]))
         if lost <= 0 or allowed <= 0:  # another metric is what is missed, or the limit is met by luck at best
