@@ -233,6 +233,8 @@ class RecordedWorld:
 
     def _compress(self, action, job, dice):
         name, epochs, _ = self._files[job.artifact]
+        if job.compressor not in self.recording.made:  # repairs came after the recordings
+            return Refusal("NOT_REPAIRED", "it was not recorded"), max(self.recording.made.values())
         return self._made(job, name, epochs, job.compressor), self.recording.made[job.compressor]
 
     def _made(self, job, name, epochs, compressor):

@@ -134,3 +134,15 @@ def test_probing_the_machine_is_paid_by_the_run_that_did_it(probed_at, spent):
     started = datetime(2026, 11, 23, 11, 59, 50, tzinfo=UTC).timestamp()
     device = Device("d", "d", 1, 1, (), {}, 1.0, {}, probed_at=probed_at, probe_seconds=9.5)
     assert _probe_spent(device, started) == spent
+
+
+def test_a_remark_on_a_file_goes_to_the_candidate_that_ships_it(run, findings):
+    record = run.records[0]
+    assert "remarks" not in findings.records()[0].notes
+    findings.learn(
+        Action("compress", None, record.candidate.network.id, "select"),
+        done(ArtifactResult(record.artifact, 1.0, "made with care")),
+    )
+    assert "remarks" not in findings.records()[0].notes
+    findings.learn(judged(run, "validation"), done(EvaluateResult((), "sha")))
+    assert findings.records()[0].notes["remarks"] == ["made with care"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,6 +76,7 @@ class Findings:
         self._spent = 0.0
         self._costs: dict[str, NetworkCost] = {}
         self._files: dict[str, Artifact] = {}
+        self._remarks: dict[str, str] = {}  # file -> what is worth telling of it
         self._probes: dict[str, tuple[Measurement, ...]] = {}
         self._finals: dict[str, tuple[Measurement, ...]] = {}
         self._quality: dict[str, dict[str, tuple[Measurement, ...]]] = defaultdict(dict)
@@ -161,8 +162,9 @@ class Findings:
                 self._costs.update({cost.network: cost for cost in costs})
                 self._calibration = None
                 self._refuse_fewer_bits({cost.network for cost in costs if not cost.multiplies})
-            case ArtifactResult(artifact=artifact):
+            case ArtifactResult(artifact=artifact, remark=remark):
                 self._files[artifact.sha256] = artifact
+                self._remarks[artifact.sha256] = remark
             case MeasureResult():
                 self._learn_measure(action, outcome.result)
             case TrainResult():
@@ -318,15 +320,28 @@ class Findings:
         stopped = self._stopped.get(candidate.network.id)
         if stopped is None and name not in self._shipping and candidate.network.id in self._deployed():
             stopped = ("NOT_DEPLOYED", "its network was trained; faster ways to run it were preferred")
-        notes: Mapping[str, Any] = {**seed.notes, **({"stopped": stopped[0], "why": stopped[1]} if stopped else {})}
+        notes: dict[str, Any] = {**seed.notes, **({"stopped": stopped[0], "why": stopped[1]} if stopped else {})}
         notes |= {"short": True} if self._is_short(candidate.network) else {}
+        shipping = self._shipping.get(name)
+        if shipping is not None and (remarks := self._told(candidate.network.id, shipping)):
+            notes["remarks"] = remarks
         return replace(
             seed,
             measurements=(*guesses, *measured),
-            artifact=self._shipping.get(name),
+            artifact=shipping,
             refusals=(*seed.refusals, *self._refusals[name]),
             notes=notes,
         )
+
+    def _told(self, network: str, file: Artifact) -> list[str]:
+        """What is worth telling of a shipping file: how it was made, and by whom its weights were taught."""
+        root = file
+        while root.parent in self._files:
+            root = self._files[root.parent]
+        own = (job for job, result in self._trained[network] if result.weights.sha256 == root.parent)
+        teachers = [job.recipe.teacher for job in own]
+        taught = [f"{teacher.network.id} was its teacher in training" for teacher in teachers if teacher is not None]
+        return [remark for remark in (self._remarks.get(file.sha256, ""), *taught) if remark]
 
 
 def _tails_beyond_calls(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:

@@ -126,11 +126,27 @@ class DescribeResult:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A trained network on whose answers another is trained (distillation).
+
+    Args:
+        weights: sha256 of its weights; its inputs and outputs are those of its pupil.
+        temperature: divides the logits of both.
+        share: of the loss that is the distance to its answers; the rest is the loss on the labels.
+    """
+
+    network: Network
+    weights: str
+    temperature: float = 2.0
+    share: float = 0.9
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a network is trained. Rates are for the batch size given.
 
     ``augment`` names augmentations of the task; ``auto`` stands for those the task suggests for the data. ``clip`` is
-    the largest norm of a step's gradient, 0 for no bound.
+    the largest norm of a step's gradient, 0 for no bound. ``teacher``: whose answers it learns from beside the labels.
     """
 
     epochs: float
@@ -143,6 +159,7 @@ class Recipe:
     ema_decay: float = 0.99
     augment: tuple[str, ...] = ()
     clip: float = 0.0
+    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True)
@@ -252,10 +269,11 @@ class CompressJob:
 
 @dataclass(frozen=True)
 class ArtifactResult:
-    """The file made."""
+    """The file made. ``remark``: what is worth telling of it, one sentence; empty for nothing."""
 
     artifact: Artifact
     seconds: float
+    remark: str = ""
 
 
 @dataclass(frozen=True)

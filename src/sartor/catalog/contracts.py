@@ -277,6 +277,8 @@ class Compressor(Protocol):
     without any are not given to it. One whose files only store less names the precision that they are computed in by
     ``computed_in``: such a file is another point than its parent where it is smaller, however fast, and it is tried
     once its parent is trained. ``weight_bytes`` is what a weight takes in its files, for estimates (4 unless told).
+    One that no runtime names, and that names another by ``repairs``, is tried where files of that one lost too much;
+    its option ``tolerance`` says which share of that loss may be left, and its files are run like that one's.
     """
 
     name: str
@@ -289,8 +291,11 @@ class Compressor(Protocol):
     def options(self, device: Device) -> Options:
         """Options that suit a device (its instruction sets); what ``CompressJob.options`` should hold."""
 
-    def apply(self, source: Path, target: Path, calibration: Array, options: Options, seed: int) -> None:
-        """Read ``source``, write ``target``. ``calibration`` is prepared input (n, …), batch axis first."""
+    def apply(self, source: Path, target: Path, calibration: Array, options: Options, seed: int) -> str | None:
+        """Read ``source``, write ``target``. ``calibration`` is prepared input (n, …), batch axis first.
+
+        May return a sentence on what was made, for the reader of the decision.
+        """
 
 
 class Session(Protocol):

@@ -135,9 +135,10 @@ class Progress(Silence):
         if isinstance(outcome.result, TrainResult):
             self._trained += 1
             if not outcome.reused:
-                epochs, took = action.job.recipe.epochs, duration(outcome.seconds)
+                epochs, took, teacher = action.job.recipe.epochs, duration(outcome.seconds), action.job.recipe.teacher
                 said = f"{outcome.result.score:.3f} on validation after {epochs:g} epoch{'' if epochs == 1 else 's'}"
-                self._line("", f"{action.subject:<24} {say(said)}, {took}")
+                taught = "" if teacher is None else f", taught by {teacher.network.id}"
+                self._line("", f"{action.subject:<24} {say(said)}{say(taught)}, {took}")
             metric = registry.get("tasks", self._requirement.task).metrics[0]
             if self._best is None or metric.better(outcome.result.score, self._best[1]):
                 self._best = (action.subject, outcome.result.score)

@@ -248,7 +248,7 @@ class Record:
         artifact: the trained, compressed file that would ship; None while there is none.
         parent: id of the candidate this one is compressed from (same network, uncompressed, same runtime).
         refusals: from plug-ins and workers; any refusal removes the candidate.
-        notes: e.g. ``epochs``, ``rung``.
+        notes: e.g. ``baseline``, ``stopped`` with ``why``, ``remarks`` (sentences on how its file was made).
     """
 
     candidate: Candidate

@@ -6,7 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sartor import registry
-from sartor.catalog.compressors.int8_static import Settings, _Reader, quantisable, read_settings
+from sartor.catalog.compressors.int8_static import Settings, quantisable, read_settings
+from sartor.catalog.compressors.parts.qdq import Reader
 from sartor.errors import Unsupported
 from sartor.testing.compressors import calibration
 from sartor.testing.runtimes import device, example_input, write_example_onnx
@@ -190,8 +191,28 @@ def test_the_child_is_smaller_and_close(tmp_path):
 @pytest.mark.parametrize(("samples", "batch"), [(7, 2), (1, 3), (32, 4), (40, 1)])
 def test_every_sample_is_handed_out_in_full_batches(samples, batch):
     wanted = np.arange(samples, dtype=np.uint8).reshape(samples, 1)
-    reader = _Reader(helper.make_tensor_value_info("input", TensorProto.UINT8, [batch, 1]), wanted)
+    reader = Reader(helper.make_tensor_value_info("input", TensorProto.UINT8, [batch, 1]), wanted)
     assert len(reader) % reader.stride == 0
     seen = [given["input"] for given in reader]
     assert all(given.shape == (batch, 1) for given in seen)
     assert set(np.concatenate(seen).ravel()) == set(range(samples))
+
+
+@pytest.mark.parametrize("name", ["", "same"])
+def test_what_is_behind_the_last_product_stays_float_whatever_nodes_are_called(tmp_path, name):
+    write_example_onnx(tmp_path / "source")
+    model = onnx.load(tmp_path / "source")
+    (last,) = [node for node in model.graph.node if "output" in node.output]
+    last.output[0] = "scores"
+    doubled = helper.make_node("Concat", ["scores", "scores"], ["both"], axis=1)
+    model.graph.node.extend([doubled, helper.make_node("Slice", ["both", "starts", "ends", "axes"], ["output"])])
+    for constant, value in (("starts", 0), ("ends", 4), ("axes", 1)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array([value]), constant))
+    for node in model.graph.node:
+        node.name = name
+    onnx.save(model, tmp_path / "source")
+    registry.get("compressors", "int8-static").apply(tmp_path / "source", tmp_path / "q", calibration(), {}, 0)
+    quantised = onnx.load(tmp_path / "q")
+    made = {name: node.op_type for node in quantised.graph.node for name in node.output}
+    (joined,) = [node for node in quantised.graph.node if node.op_type == "Concat"]
+    assert [made[name] for name in joined.input] == ["Softmax", "Softmax"]

@@ -55,6 +55,11 @@ def test_the_child_names_its_parent_and_answers_nearly_alike(workspace, parent, 
     assert 0 < np.abs(before - after).max() < 0.05
 
 
+def test_what_the_compressor_says_of_its_file_is_passed_on(workspace, parent):
+    assert compress(job_of(parent), workspace).remark == ""
+    assert compress(job_of(parent, "int8-mixed"), workspace).remark.startswith("0 of 2 products stay in float")
+
+
 def test_equal_jobs_make_equal_bytes_and_other_seeds_do_not(workspace, parent):
     first = compress(job_of(parent), workspace).artifact
     assert compress(job_of(parent), workspace).artifact == first

@@ -455,3 +455,10 @@ def test_of_those_as_fast_the_smaller_wins():
     slow = record("slow/ort", validation=0.95, test=0.95, latency=1.3, size=0.1)
     assert decide(requirement(LIMITS), [fast, small, slow], METRICS).chosen == "small/fp32/ort"
     assert decide(requirement(LIMITS), [fast, slow], METRICS).chosen == "fast/fp32/ort"
+
+
+def test_how_the_chosen_file_was_made_is_said():
+    plain = record("net/ort", validation=0.95, test=0.95, latency=1.0)
+    told = record("net/ort", validation=0.95, test=0.95, latency=1.0, notes={"remarks": ["made with care"]})
+    assert "made with care" in decide(requirement(LIMITS), [told], METRICS).why
+    assert "made with care" not in decide(requirement(LIMITS), [plain], METRICS).why

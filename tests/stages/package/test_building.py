@@ -118,6 +118,15 @@ def test_a_family_that_is_not_installed_is_no_reason_to_have_no_card(model, tmp_
     assert "not recorded" in (Path(package.path) / "README.md").read_text()
 
 
+def test_the_card_names_what_made_a_repaired_file(model, tmp_path):
+    run = tiny.tiny_run(model)
+    record = run.records[0]
+    candidate = replace(record.candidate, compressor="int8-static")
+    repaired = replace(record, candidate=candidate, artifact=replace(record.artifact, made_by="int8-mixed"))
+    package = build_one(model, tmp_path / "p", run=replace(run, records=(repaired,)))
+    assert "compressor int8-mixed" in (Path(package.path) / "README.md").read_text()
+
+
 @pytest.mark.parametrize("status", ["infeasible", "inconclusive"])
 def test_without_a_met_decision_there_is_no_package(model, tmp_path, status):
     run = tiny.tiny_run(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from io import StringIO
@@ -10,23 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+from sartor.catalog.compressors.parts.qdq import CARRIED, WEIGHTED, Reader, between, prepare, suiting, weighted_places
 from sartor.errors import Unsupported, nearest
 from sartor.registry import register
 from sartor.types import Device, Options, Provenance
 
 if TYPE_CHECKING:
     from sartor.catalog.contracts import Array
-
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-# What lies between weighted operators and may stay in 8 bits. Softmax, normalisations, GELU and products of two
-# activations are left out on purpose: in 8 bits they lose accuracy and gain nothing on the CPUs measured.
-CARRIED = frozenset(
-    {
-        *("Add", "AveragePool", "Clip", "Concat", "Flatten", "GlobalAveragePool", "MaxPool", "Pad", "Relu"),
-        *("Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"),
-    }
-)
-DOT_PRODUCT_SETS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 @dataclass(frozen=True)
@@ -98,12 +87,7 @@ class Int8Static:
 
     def options(self, device: Device) -> Options:
         """Options that suit a device: what is fast and exact on its instruction sets."""
-        sets = frozenset(device.instruction_sets)
-        if sets & {"neon", "sve", "dotprod", "i8mm"}:
-            return {"activation": "int8"}
-        if "avx2" in sets and not sets & DOT_PRODUCT_SETS:
-            return {"reduce_range": True}
-        return {}
+        return suiting(device)
 
     def apply(self, source: Path, target: Path, calibration: Array, options: Options, seed: int) -> None:
         """Quantise the ONNX file ``source`` into ``target``.
@@ -121,7 +105,6 @@ class Int8Static:
         """
         import onnx
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
 
         settings = read_settings(options)
         if len(calibration) == 0:
@@ -131,12 +114,9 @@ class Int8Static:
             prepared = Path(folder) / "prepared.onnx"
             quantisable(onnx.load(source, load_external_data=False).graph, settings)  # refuses before any work
             try:
-                # Symbolic shape inference fails on some exported graphs, and static shapes do not need it. It takes a
-                # path: a graph in memory comes back with its weights cut out (onnxruntime 1.32).
-                quant_pre_process(str(source), prepared, skip_symbolic_shape=True)
-                model = onnx.load(prepared)
+                model = prepare(source, prepared)
                 chosen = quantisable(model.graph, settings)
-                reader = _Reader(model.graph.input[0], calibration)
+                reader = Reader(model.graph.input[0], calibration)
                 quantize_static(
                     prepared,
                     target,
@@ -161,74 +141,10 @@ class Int8Static:
 
 
 def quantisable(graph: Any, settings: Settings) -> list[str]:
-    """Names of the nodes to quantise: the weighted ones, and what carries values from one weighted one to another.
+    """Names of the nodes to quantise, the first or last weighted one left out where the settings say so.
 
     Raises:
         Unsupported: ``NOTHING_TO_QUANTISE``.
     """
-    nodes = list(graph.node)
-    weighted = [place for place, node in enumerate(nodes) if node.op_type in WEIGHTED]
-    weighted = weighted[settings.float_first : len(weighted) - settings.float_last]
-    if not weighted:
-        raise Unsupported("NOTHING_TO_QUANTISE", "the graph has no convolution or matrix product that may be 8-bit")
-    places = range(len(nodes))
-    after = _reached(nodes, places, weighted, forward=True)
-    before = _reached(nodes, reversed(places), weighted, forward=False)
-    carried = {place for place in after & before if nodes[place].op_type in CARRIED}
-    return [nodes[place].name for place in sorted(carried | set(weighted))]
-
-
-def _reached(nodes: Sequence[Any], order: Iterable[int], start: Sequence[int], *, forward: bool) -> set[int]:
-    """Places of nodes that come after (or before) one of ``start``; a graph's nodes are in topological order."""
-    reached: set[int] = set()
-    live: set[str] = set()
-    for place in order:
-        taken, given = nodes[place].input, nodes[place].output
-        if not forward:
-            taken, given = given, taken
-        touched = any(name in live for name in taken)
-        if touched:
-            reached.add(place)
-        if touched or place in start:
-            live.update(name for name in given if name)
-    return reached
-
-
-class _Reader:
-    """Hands calibration samples to ONNX Runtime, one batch of the graph's own size at a time."""
-
-    def __init__(self, graph_input: Any, samples: Array) -> None:
-        self.name = graph_input.name
-        self.batch = max(1, int(graph_input.type.tensor_type.shape.dim[0].dim_value))
-        self.samples = samples
-        self.batches = -(-len(samples) // self.batch)
-        # rounds of at most 16 batches: a percentile keeps every activation of a round in memory
-        self.stride = max(size for size in range(1, 17) if self.batches % size == 0)
-        self.set_range(0, self.batches)
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """Restrict the next round to some batches, so that only their activations are held in memory."""
-        self._rest: Iterator[Mapping[str, Array]] = self._batches(start_index, end_index)
-
-    def get_next(self) -> Mapping[str, Array] | None:
-        return next(self._rest, None)
-
-    def __iter__(self) -> _Reader:
-        return self
-
-    def __next__(self) -> Mapping[str, Array]:
-        found = self.get_next()
-        if found is None:
-            raise StopIteration
-        return found
-
-    def _batches(self, first: int, last: int) -> Iterator[Mapping[str, Array]]:
-        import numpy as np
-
-        for index in range(first, last):
-            # the last batch is filled up from the start, which changes no extreme
-            places = np.arange(index * self.batch, (index + 1) * self.batch) % len(self.samples)
-            yield {self.name: np.ascontiguousarray(self.samples[places])}
+    weighted = weighted_places(graph)
+    return between(graph, weighted[settings.float_first : len(weighted) - settings.float_last])

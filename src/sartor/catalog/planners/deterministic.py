@@ -9,9 +9,11 @@ from statistics import NormalDist
 
 from sartor.catalog.contracts import Action, Plan, Situation
 from sartor.catalog.planners.parts.confirmation import Confirmation
+from sartor.catalog.planners.parts.distil import Distil
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.leftover import Leftover
 from sartor.catalog.planners.parts.prospect import GAIN_EXPONENT, falling, prospect
+from sartor.catalog.planners.parts.repair import Repair
 from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.rungs import SLACK, Rungs
 from sartor.catalog.planners.parts.schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder
@@ -68,6 +70,8 @@ class _Course:
         self.reserve = Reserve(situation, self.shop, self.forecast, self.effort)
         self.trainer = Trainer(situation, self.effort, self.forecast, self.reserve)
         self.scout = Scout(situation, self.shop, self.forecast, self.reserve, self.trainer, self.effort)
+        self.distil = Distil(situation, self.shop, self.trainer)
+        self.repair = Repair(situation, self.shop, self.forecast, self.reserve, self.scout)
 
     def run(self) -> Plan:
         yield from self._describe()
@@ -230,6 +234,9 @@ class _Course:
             yield from self._try_plain_at_length(ranked, rates, reached, begun)
         if reached and self.requirement.budget.effort != "quick":
             yield from self._train_longer(ranked, rates, reached, begun)
+            taught = yield from self.distil.run([n for n in ranked if n.id in reached], rates)
+            if taught is not None:
+                yield from self._deploy(*taught)
         for network in ranked:
             if network.id in scores:
                 why = f"{scores[network.id]:.3f} after a short training; {ranked[0].id} promised more"
@@ -392,6 +399,8 @@ class _Course:
                     yield from self.shop.evaluate(candidate, weights, "validation")
                     scored.add(candidate.id)
             wanted = [] if begun else self.reserve.to_deploy(network, 1)
+        if not even_if_ruled_out:
+            yield from self.repair.run(network, weights, scored)
         yield from self._deploy_on_fewer_threads(network, weights, scored)
         yield from self._store_smaller(network, weights, scored)
 

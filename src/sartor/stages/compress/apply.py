@@ -40,7 +40,7 @@ def compress(job: CompressJob, workspace: Workspace, tell: Tell = silent) -> Art
     calibration = open_data(job.data, workspace).calibration(job.input_size, samples, job.seed, job.encoding, learnt)
     scratch = workspace.scratch(digest(job))
     made, target = scratch / "made", scratch / "model"
-    compressor.apply(workspace.objects.path(job.artifact), made, calibration, options, job.seed)
+    remark = compressor.apply(workspace.objects.path(job.artifact), made, calibration, options, job.seed)
     if compressor.produces == "onnx":
         import onnx
 
@@ -49,4 +49,4 @@ def compress(job: CompressJob, workspace: Workspace, tell: Tell = silent) -> Art
         made.replace(target)
     artifact = workspace.objects.take(target, format=compressor.produces, parent=job.artifact, made_by=job.compressor)
     workspace.clear_scratch(digest(job))
-    return ArtifactResult(replace(artifact, learnt=job.learnt), time.monotonic() - began)
+    return ArtifactResult(replace(artifact, learnt=job.learnt), time.monotonic() - began, remark or "")

@@ -232,6 +232,7 @@ def _why(
         wishes = ", ".join(f"{metrics[o.metric].title} × {o.weight:g}" for o in requirement.objectives)
         opening += f"; this one does the weighted objectives best ({wishes})"
     lines = [opening]
+    lines += [str(remark) for remark in chosen.notes.get("remarks", ())]
     baseline = _best_baseline(standings, primary)
     ours = selecting(chosen, primary)
     if baseline is not None and ours is not None and baseline.candidate.id != chosen.candidate.id:

@@ -69,6 +69,12 @@ def _front_matter(run: RunFile) -> dict[str, Any]:
     }
 
 
+def _compressor(record: Record) -> str:
+    """The plug-in that made the file: where it was repaired, another than the candidate names."""
+    named = record.candidate.compressor
+    return record.artifact.made_by if record.artifact and record.artifact.made_by and named != "none" else named
+
+
 def _data_name(address: str) -> str:
     """The last part of an address that says more than which split it is."""
     parts = [part for part in address.split("/") if part]
@@ -115,7 +121,7 @@ def _body(run: RunFile, pipeline: Pipeline, model: Path) -> Iterator[str]:
         ("", ""),
         [
             ("architecture", f"{network.id}, input {'×'.join(map(str, network.input_size))}"),
-            ("runtime", f"{pipeline.runtime}, {pipeline.precision}, compressor {record.candidate.compressor}"),
+            ("runtime", f"{pipeline.runtime}, {pipeline.precision}, compressor {_compressor(record)}"),
             ("file", f"{pipeline.model}, {model.stat().st_size:,} bytes, sha256 `{file_sha256(model)}`"),
             *([("encoder", f"{ENCODER}, sha256 `{pipeline.learnt}`")] if pipeline.learnt else []),
             ("source", provenance.source),

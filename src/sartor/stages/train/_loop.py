@@ -25,6 +25,7 @@ from sartor.prepared import PreparedData
 from sartor.progress import Tell
 from sartor.stages.train import _checkpoints
 from sartor.stages.train._average import Average, recalibrate_norms
+from sartor.stages.train._distill import SoftLabels
 from sartor.stages.train._feed import Feed, channels_last, scaled
 from sartor.stages.train._machine import NOISY_LOAD, foreign_load, settle, training_device, training_dtype
 from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
@@ -62,7 +63,7 @@ class Progress:
 class Training:
     """One network with its data, optimizers and average, able to take any numbered step."""
 
-    def __init__(self, job: TrainJob, data: PreparedData) -> None:
+    def __init__(self, job: TrainJob, data: PreparedData, workspace: Workspace | None = None) -> None:
         settle(job.threads)
         self.job, self.data = job, data
         self.device = training_device()
@@ -84,6 +85,7 @@ class Training:
         self.optimizers = make_optimizers(self.module, job.recipe, self.dtype)
         self.steps = max(1, round(job.recipe.epochs * self.feed.steps_per_epoch))
         self.learning_rate = 0.0
+        self._soft = SoftLabels(job, data, workspace, self.device) if job.recipe.teacher and workspace else None
         self.best: dict[str, Tensor] = {}  # state of the average where it scored best so far; empty before
 
     def take_step(self, step: int) -> Tensor:
@@ -96,6 +98,8 @@ class Training:
         with casting(self.device, self.dtype):
             outputs = self.module(batch)
         loss: Tensor = self._loss(tree_map(_in_fp32, outputs), targets, recipe.label_smoothing)
+        if self._soft is not None:
+            loss = self._soft.mixed(loss, outputs.float(), batch)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.clip:
             nn.utils.clip_grad_norm_(self.module.parameters(), recipe.clip)
@@ -135,7 +139,7 @@ def _in_fp32(value: Any) -> Any:
 
 def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, tell: Tell) -> TrainResult:
     """Run a training from its newest checkpoint, or from the start, to its end."""
-    training = Training(job, data)
+    training = Training(job, data, workspace)
     progress = Progress()
     _checkpoints.tidy(scratch)
     found = _checkpoints.read_checkpoint(scratch)

@@ -12,7 +12,7 @@ from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.schedule import Effort, enough_epochs, on_ladder
 from sartor.catalog.planners.parts.workshop import Step
-from sartor.jobs import ThroughputJob, TrainJob, TrainResult
+from sartor.jobs import Teacher, ThroughputJob, TrainJob, TrainResult
 from sartor.types import Network, Record
 
 REUSE_SHARE = 0.6  # a training of another run with so large a share of the epochs wanted is not done again
@@ -73,9 +73,9 @@ class Trainer:
         measuring takes too large a share of the time, the rate of another network speaks by its ``size``; but none is
         left out for that.
         """
-        known = self.now.trained(network.id)
+        known = self._untaught(network)
         if known:
-            return known[-1][1].samples_per_s
+            return known[-1].samples_per_s
         guess = self._guessed(network, size)
         time = self.training_time()
         if guess >= least and self._probe_seconds() > PROBE_SHARE * time:
@@ -100,6 +100,10 @@ class Trainer:
             self._unsure[network.id] = "the machine was too busy to tell how fast it trains"
         return highest
 
+    def _untaught(self, network: Network) -> list[TrainResult]:
+        """Its trainings without a teacher, whose answers take time, shortest first."""
+        return [result for job, result in self.now.trained(network.id) if job.recipe.teacher is None]
+
     def knows_a_rate(self) -> bool:
         """True once any rate was measured."""
         return bool(self._rates)
@@ -111,9 +115,9 @@ class Trainer:
 
     def expected_rate(self, network: Network, size: Callable[[Network], float]) -> float:
         """Samples per second believed before it was measured: like others by size, or a share of the ceiling."""
-        known = self.now.trained(network.id)
+        known = self._untaught(network)
         if known or network.id in self._rates:
-            return known[-1][1].samples_per_s if known else self._rates[network.id][1]
+            return known[-1].samples_per_s if known else self._rates[network.id][1]
         cost = self.now.cost_of(network.id)
         if self._rates or cost is None:
             return self._guessed(network, size)
@@ -155,7 +159,15 @@ class Trainer:
         return on_ladder(min(wanted, self.enough(network)))
 
     def train(
-        self, network: Network, epochs: float, seconds: float, *, floor: float, short: bool = False, again: bool = False
+        self,
+        network: Network,
+        epochs: float,
+        seconds: float,
+        *,
+        floor: float,
+        short: bool = False,
+        again: bool = False,
+        teacher: Teacher | None = None,
     ) -> Step[str]:
         """Weights after so many epochs, fewer where ``seconds`` are over before, start and final scoring included.
 
@@ -163,7 +175,7 @@ class Trainer:
         others are to be compared with it (``short``). One that is stopped speaks against the network, but not where it
         was trained well before (``again``).
         """
-        job = self._train_job(network, epochs, floor=floor, seconds=seconds)
+        job = self._train_job(network, epochs, floor=floor, seconds=seconds, teacher=teacher)
         known = self._known(job)
         if known:
             return known[0 if short else -1].weights.sha256
@@ -205,11 +217,12 @@ class Trainer:
         return str(found.weights.sha256)
 
     def _known(self, job: TrainJob) -> list[TrainResult]:
-        """Finished trainings that serve for a job, shortest first: augmented alike, and not much shorter."""
+        """Finished trainings that serve for a job, shortest first: augmented and taught alike, and not much shorter."""
         return [
             result
             for other, result in self.now.trained(job.network.id)
             if other.recipe.augment == job.recipe.augment
+            and other.recipe.teacher == job.recipe.teacher
             and (result.epochs or other.recipe.epochs) >= REUSE_SHARE * job.recipe.epochs
             and not result.stopped
         ]
@@ -220,11 +233,20 @@ class Trainer:
         return math.sqrt(max(0.0, score * (1 - score)) / n) if self.primary.bounded else 0.0
 
     def _train_job(
-        self, network: Network, epochs: float, *, floor: float, seconds: float = 0.0, plain: bool = False
+        self,
+        network: Network,
+        epochs: float,
+        *,
+        floor: float,
+        seconds: float = 0.0,
+        plain: bool = False,
+        teacher: Teacher | None = None,
     ) -> TrainJob:
         recipe = registry.get("models", network.model).recipe(network, self.samples, epochs)
         if plain or network.id in self._plain:
             recipe = replace(recipe, augment=())
+        if teacher is not None:
+            recipe = replace(recipe, teacher=teacher)
         return TrainJob(
             self.requirement.task,
             network,

@@ -9,7 +9,7 @@ from sartor import registry
 from sartor.catalog.contracts import Action, Outcome, Purpose, Situation
 from sartor.jobs import CompareJob, CompareSide, CompressJob, EvaluateJob, EvaluateResult, ExportJob, MeasureJob
 from sartor.levels import least, levels_within
-from sartor.types import Candidate, Device, Measurement, Network, Pipeline, Record
+from sartor.types import Candidate, Device, Measurement, Network, Options, Pipeline, Record
 
 UNCOMPRESSED = "none"
 Value = TypeVar("Value")
@@ -24,6 +24,7 @@ class Workshop:
         self.now = situation
         self.requirement = situation.requirement
         self._files: dict[tuple[str, str, str], str] = {}  # network, weights, compressor or format -> artifact
+        self._repaired: dict[tuple[str, str, str, str], str] = {}  # network, weights, compressor, runtime -> artifact
         self._outputs: dict[tuple[str, str, str], str] = {}  # candidate, artifact, split -> saved outputs
 
     def evaluate(self, candidate: Candidate, weights: str, split: str) -> Step[EvaluateResult | None]:
@@ -66,28 +67,48 @@ class Workshop:
         return least(self.now.device, levels) if levels else self.now.device
 
     def file(self, candidate: Candidate, weights: str) -> Step[str]:
-        """The model file of a candidate with these weights (random ones where empty); empty where it cannot be made."""
+        """The model file of a candidate with these weights (random ones where empty); empty where it cannot be made.
+
+        Where it was repaired: the repaired one, whatever its weights where only its cost is wanted.
+        """
         network = candidate.network
+        repaired = self._repaired.get((network.id, weights, candidate.compressor, candidate.runtime))
+        if repaired:
+            return repaired
         root = yield from self.exported(network, weights, "onnx")
         if not root or candidate.compressor == UNCOMPRESSED:
             return root
         key = (network.id, weights, candidate.compressor)
         if key not in self._files:
-            job = CompressJob(
-                candidate.compressor,
-                root,
-                self.requirement.task,
-                self.now.card.fingerprint,
-                network.input_size,
-                self.requirement.target.batch,
-                self.requirement.seed,
-                registry.get("compressors", candidate.compressor).options(self._least_device()),
-                network.encoding,
-                self.now.artifact(root).learnt,
-            )
-            outcome = yield Action("compress", job, network.id, "select" if weights else "probe")
-            self._files[key] = "" if outcome.refusal else outcome.result.artifact.sha256
+            self._files[key] = yield from self._compress(network, root, candidate.compressor, {}, bool(weights))
         return self._files[key]
+
+    def repair(self, candidate: Candidate, weights: str, compressor: str, tolerance: float) -> Step[str]:
+        """The file of a candidate made anew by a compressor that repairs, its from now on; empty where it cannot be."""
+        root = yield from self.exported(candidate.network, weights, "onnx")
+        if not root:
+            return ""
+        made = yield from self._compress(candidate.network, root, compressor, {"tolerance": tolerance}, trained=True)
+        if made:
+            for key in (weights, ""):
+                self._repaired[candidate.network.id, key, candidate.compressor, candidate.runtime] = made
+        return made
+
+    def _compress(self, network: Network, root: str, compressor: str, more: Options, trained: bool) -> Step[str]:
+        job = CompressJob(
+            compressor,
+            root,
+            self.requirement.task,
+            self.now.card.fingerprint,
+            network.input_size,
+            self.requirement.target.batch,
+            self.requirement.seed,
+            {**registry.get("compressors", compressor).options(self._least_device()), **more},
+            network.encoding,
+            self.now.artifact(root).learnt,
+        )
+        outcome = yield Action("compress", job, network.id, "select" if trained else "probe")
+        return "" if outcome.refusal else outcome.result.artifact.sha256
 
     def exported(self, network: Network, weights: str, format: str) -> Step[str]:
         key = (network.id, weights, format)
@@ -151,7 +172,8 @@ class Workshop:
         """The weights behind a record's shipping file."""
         assert record.artifact is not None
         name = record.candidate.network.id
-        for (network, weights, _), file in self._files.items():
+        made = [*self._files.items(), *self._repaired.items()]
+        for (network, weights, *_), file in made:
             if network == name and weights and file == record.artifact.sha256:
                 return weights
         raise AssertionError(f"{record.candidate.id} has a file that this plan did not make")

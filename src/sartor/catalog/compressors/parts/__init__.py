@@ -1,0 +1,1 @@
+"""What the plug-ins beside this folder share; not plug-ins themselves."""
