@@ -45,7 +45,7 @@ def learn(given: Any, folder: Path, *, preset: str) -> str:
     limit = max(min(LEAST_S, given.seconds), (given.ends - time.monotonic()) * OVERHEAD)
     bagged = preset == "best_quality"  # then it validates across folds of both files
     data = {"train_data": pandas.concat(frames)} if bagged else {"train_data": frames[0], "tuning_data": frames[1]}
-    # stacked dynamically, a first fit decides whether to stack at all; in a minute or two it leaves no time for the second
+    # else a first fit decides whether to stack at all, and in a minute or two leaves no time for the second
     more = {"dynamic_stacking": False} if bagged else {}
     predictor.fit(**data, presets=preset, time_limit=limit, num_cpus=given.threads, num_gpus=0, **more)
     predictor.clone_for_deployment(str(folder / "deployed"))
