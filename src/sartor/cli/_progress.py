@@ -139,6 +139,8 @@ class Progress(Silence):
                 self._line(
                     "", f"{action.subject:<24} {say(f'{score:.3f} on validation after {epochs:g} epochs')}, {took}"
                 )
+            for remark in outcome.result.remarks:
+                self._line("", f"{action.subject}: {say(remark)}")
             metric = registry.get("tasks", self._requirement.task).metrics[0]
             if self._best is None or metric.better(outcome.result.score, self._best[1]):
                 self._best = (action.subject, outcome.result.score)
