@@ -29,6 +29,7 @@ from sartor.stages.candidates import candidates
 from sartor.stages.data import stamp
 from sartor.stages.measure import margins
 from sartor.stages.package import build_package
+from sartor.stages.translate import job_of, placed
 from sartor.storage import write_text
 from sartor.thread_counts import earlier_facts
 from sartor.types import DataCard, DataProblem, Device, Pipeline, Record, Requirement, RunFile, Step
@@ -166,7 +167,8 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     observer.prepared(card)
     device = device_of(requirement.target.device, place.workspace, observer.tell)
     observer.device(device)
-    records = candidates(requirement, card, device)
+    model, translating = _model(requirement, place, executor, observer)
+    records = candidates(requirement, card, device, model)
     observer.searching(records)
     task: Task = registry.get("tasks", requirement.task)
     trained = finished_trainings(executor.evidence, card.fingerprint, requirement.seed, place.id, started)
@@ -175,8 +177,19 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     threads = earlier_facts(executor.evidence, device.id, place.id, started)
     speeds = speeds_of(device, place.workspace)
     findings = Findings(requirement, card, device, metrics_of(task), records, trained, threads, speeds)
-    findings.spend(prepared.seconds + _probe_spent(device, started))
+    findings.spend(prepared.seconds + translating + _probe_spent(device, started))
     return findings
+
+
+def _model(requirement: Requirement, place: Place, executor: Executor, observer: Observer) -> tuple[Path | None, float]:
+    """The ONNX file that a given model of another format became, None where none has to, and the seconds it took."""
+    job = job_of(requirement.model) if requirement.model else None
+    if job is None:
+        return None, 0.0
+    done = executor.do("translate", job, observer.tell)
+    if done.refusal is not None:
+        raise SartorError(f"model: {done.refusal.detail}")
+    return placed(done.result, job, place.workspace), done.seconds
 
 
 def _probe_spent(device: Device, started: float) -> float:
