@@ -22,9 +22,8 @@ from sartor.stages.translate.keras_file import check_keras
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
-    Array = NDArray[np.generic]
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 _CHILD = Path(__file__).with_name("tensorflow_child.py")
 _DEADLINE_S = 900

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,8 @@ from sartor.storage import file_sha256, write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
-    Array = NDArray[np.generic]
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 _CLOSE = 1e-3  # of the largest answer; quantised graphs, whose steps are rounded otherwise, may differ by …
 _CLOSE_QUANTISED = 0.15
@@ -37,25 +37,37 @@ def translate(job: TranslateJob, workspace: Workspace, tell: Tell = silent) -> T
     path = Path(job.path)
     tell(f"{path.name}: bringing it into ONNX", 0.0)
     target = workspace.scratch(digest(job)) / "model.onnx"
+    found = _found(job, path, target.parent)
+    _put_names(found.model, path, found.texts)
+    write_bytes(target, found.model.SerializeToString(deterministic=True))
+    check_model(target)
+    if found.asked:
+        _compare(target, path.name, found)
+    return TranslateResult(workspace.objects.take(target, format="onnx", parent=job.stamp, made_by=job.kind))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A ModelProto, texts beside it, noise that the model was asked, what it answered, and how near that has to be."""
+
+    model: Any
+    texts: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, Array] = field(default_factory=dict)
+    answered: Sequence[Array] = ()
+    close: float = _CLOSE
+
+
+def _found(job: TranslateJob, path: Path, folder: Path) -> _Found:
     if job.kind == formats.SCATTERED:
         from sartor.stages.translate.scattered import with_weights_inside
 
-        model, texts, asked, answered, close = with_weights_inside(path), {}, {}, [], _CLOSE
-    elif job.kind == formats.PROGRAM:
-        model, texts, asked, answered = _of_program(path)
-        close = _CLOSE
-    else:
-        from sartor.stages.translate.tensorflow_tool import convert
+        return _Found(with_weights_inside(path))
+    if job.kind == formats.PROGRAM:
+        return _of_program(path)
+    from sartor.stages.translate.tensorflow_tool import convert
 
-        found = convert(job, target.parent)
-        model, texts, asked, answered = found.model, {}, found.asked, found.answered
-        close = _CLOSE_QUANTISED if found.quantised else _CLOSE
-    _put_names(model, path, texts)
-    write_bytes(target, model.SerializeToString(deterministic=True))
-    check_model(target)
-    if asked:
-        _compare(target, path.name, asked, answered, close)
-    return TranslateResult(workspace.objects.take(target, format="onnx", parent=job.stamp, made_by=job.kind))
+    found = convert(job, folder)
+    return _Found(found.model, {}, found.asked, found.answered, _CLOSE_QUANTISED if found.quantised else _CLOSE)
 
 
 def placed(result: TranslateResult, job: TranslateJob, workspace: Workspace) -> Path:
@@ -66,8 +78,7 @@ def placed(result: TranslateResult, job: TranslateJob, workspace: Workspace) -> 
     return path
 
 
-def _of_program(path: Path) -> tuple[Any, Mapping[str, str], dict[str, Array], list[Array]]:
-    """ModelProto, texts beside the graph, noise that is asked, and what the program answers."""
+def _of_program(path: Path) -> _Found:
     import io
 
     try:
@@ -102,7 +113,7 @@ def _of_program(path: Path) -> tuple[Any, Mapping[str, str], dict[str, Array], l
             ) from None
     flat = torch.utils._pytree.tree_leaves(found)
     asked = {value.name: tensor.numpy() for value, tensor in zip(model.graph.input, inputs, strict=True)}
-    return model, texts, asked, [one.numpy() for one in flat if isinstance(one, torch.Tensor)]
+    return _Found(model, texts, asked, [one.numpy() for one in flat if isinstance(one, torch.Tensor)])
 
 
 def _noise(like: Any, generator: Any) -> Any:
@@ -133,7 +144,7 @@ def _put_names(model: Any, path: Path, texts: Mapping[str, str]) -> None:
         helper.set_model_props(model, props)
 
 
-def _compare(target: Path, name: str, asked: Mapping[str, Array], answered: Sequence[Array], close: float) -> None:
+def _compare(target: Path, name: str, own: _Found) -> None:
     """Raise ``Unsupported`` where ONNX Runtime answers otherwise than the model itself did."""
     import numpy as np
     import onnxruntime
@@ -142,17 +153,17 @@ def _compare(target: Path, name: str, asked: Mapping[str, Array], answered: Sequ
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(target.read_bytes(), options, providers=["CPUExecutionProvider"])
-        found = session.run(None, dict(asked))
+        found = session.run(None, dict(own.asked))
     except Exception as error:  # the runtime's own errors have no common class
         reason = " ".join(str(error).split())[:200]
         raise Unsupported("CANNOT_RUN", f"ONNX Runtime does not run what became of {name}: {reason}") from None
-    for place, (own, wanted) in enumerate(zip(found, answered, strict=False)):
-        if np.shape(own) != np.shape(wanted):
-            raise Unsupported("OTHER_ANSWERS", f"{name} gives {np.shape(wanted)}, as ONNX {np.shape(own)}")
-        first, second = np.asarray(own, np.float64), np.asarray(wanted, np.float64)
+    for place, (given, wanted) in enumerate(zip(found, own.answered, strict=False)):
+        if np.shape(given) != np.shape(wanted):
+            raise Unsupported("OTHER_ANSWERS", f"{name} gives {np.shape(wanted)}, as ONNX {np.shape(given)}")
+        first, second = np.asarray(given, np.float64), np.asarray(wanted, np.float64)
         largest = float(np.abs(second[np.isfinite(second)]).max(initial=0.0))
         apart = float(np.abs(np.nan_to_num(first) - np.nan_to_num(second)).max(initial=0.0))
-        if apart > close * max(largest, 1e-3):
+        if apart > own.close * max(largest, 1e-3):
             raise Unsupported(
                 "OTHER_ANSWERS",
                 f"as ONNX, output {place} of {name} differs by {apart:.2g} from its own answer ({largest:.2g} at most)",

@@ -169,7 +169,7 @@ def _refuse_broken(given: GivenGraph, samples: Tensor) -> None:
         outputs = given(sample[None])
         if all(bool((one < torch.inf).all()) for one in outputs):  # false for NaN too; -inf is a logarithm of 0
             continue
-        where = graph_health.first_broken(given.graph.numpy().tobytes(), given.entry, given.asked(sample[None]))
+        where = graph_health.first_broken(given.graph.numpy().tobytes(), given.entry, given.asked(sample[None])[0])
         raise Unsupported(
             "NOT_FINITE",
             f"{given.model_name} answers NaN or infinity to picture {place} of {len(samples)} of train"

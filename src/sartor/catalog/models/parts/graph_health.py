@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.models.parts.onnx_graphs import Entry
@@ -10,10 +10,9 @@ from sartor.errors import Refused
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
     from onnx import ModelProto
 
-    Array = NDArray[np.generic]
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 _MULTIPLYING_NAMES = (
     "Conv ConvTranspose Gemm MatMul BatchNormalization InstanceNormalization LayerNormalization GroupNormalization "
@@ -62,17 +61,17 @@ def first_broken(content: bytes, entry: Entry, sample: Array) -> str:
     Args:
         content: of a graph.
         entry: where samples go in.
-        sample: one, as the graph takes it.
+        sample: (…) without a batch, else as the graph takes it.
     """
     import numpy as np
 
     model = _loaded(content)
     made = [(node, [one for one in node.output if one]) for node in model.graph.node]
-    values = _inner(model, entry, sample, [name for _, names in made for name in names])
-    for node, names in made:
+    asked = _inner(model, entry, [sample], [name for _, names in made for name in names])
+    for node, names in made if asked else ():
         for name in names:
-            found = values.get(name)
-            if found is not None and found.dtype.kind == "f" and not np.all(found < np.inf):  # false for NaN too
+            found = asked[0][name]
+            if found.dtype.kind == "f" and not np.all(found < np.inf):  # false for NaN too
                 what = "NaN" if np.isnan(found).any() else "infinity"
                 return f"node {node.name or name!r} ({node.op_type}) gives {what}"
     return ""
@@ -99,15 +98,10 @@ def distance_from_training(content: bytes, entry: Entry, samples: Array) -> str:
         for node in model.graph.node
         if node.op_type == "BatchNormalization" and len(node.input) == 5 and {*node.input[3:5]} <= weights.keys()
     ][:_MOST_LAYERS]
-    seen: dict[str, list[Array]] = {node.input[0]: [] for node in layers}
-    for sample in samples if layers else ():
-        for name, values in _inner(model, entry, sample[None], list(seen)).items():
-            seen[name].append(values)
+    seen = _inner(model, entry, samples, [node.input[0] for node in layers]) if layers else []
     worst, sentence = 0.0, ""
-    for node in layers:
-        if not seen[node.input[0]]:
-            continue
-        values = np.concatenate(seen[node.input[0]]).astype(np.float64)
+    for node in layers if seen else ():
+        values = np.concatenate([one[node.input[0]] for one in seen]).astype(np.float64)
         axes = tuple(axis for axis in range(values.ndim) if axis != 1)
         mean, variance = (numpy_helper.to_array(weights[name]).astype(np.float64) for name in node.input[3:5])
         deviation = np.sqrt(variance + 1e-5)
@@ -130,21 +124,22 @@ def _loaded(content: bytes) -> ModelProto:
     return model
 
 
-def _inner(model: ModelProto, entry: Entry, sample: Array, names: Sequence[str]) -> Mapping[str, Array]:
-    """Values inside a graph for one sample; empty where a runtime does not give them."""
+def _inner(model: ModelProto, entry: Entry, samples: Iterable[Array], names: Sequence[str]) -> list[dict[str, Array]]:
+    """Values inside a graph for each sample, one at a time; empty where a runtime does not give them."""
     import onnx
     import onnxruntime
 
+    names = list(dict.fromkeys(names))
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     given = {value.name for value in copy.graph.output}
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in given)
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
     options: Any = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # nodes stay what they are
     try:
         session = onnxruntime.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        found = session.run(list(dict.fromkeys(names)), {entry.name: sample})
+        asked = [session.run(names, {entry.name: sample[None]}) for sample in samples]
     except Exception:  # the runtime's own errors have no common class; there is only less to say then
-        return {}
-    return dict(zip(dict.fromkeys(names), found, strict=True))
+        return []
+    return [dict(zip(names, found, strict=True)) for found in asked]
