@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sartor.catalog.contracts import Array
 
-_MOST_TRIED = 48  # pictures: each is asked for every range of pixels
+_MOST_TRIED, _FEW = 192, 48  # pictures: for the likelier ranges of pixels, and for every one
 _USUAL = (224, 224)  # pixels, where a file takes any size
 _LEAST_FEATURES = 8
 _PASSING = frozenset({"Softmax", "LogSoftmax", "Identity", "Cast", "Add"})  # between the last product and the output
@@ -98,7 +98,7 @@ class OnnxFeatures(GivenPictureFamily):
             found = outputs[0].mean(dim=(2, 3)) if outputs[0].ndim == 4 else outputs[0]
             return told_apart(found - found.mean(0), wanted)
 
-        settle(network.given, pictures, truths.long(), apart)
+        settle(network.given, pictures, truths.long(), apart, _FEW)
         found = [(network.features(inputs), labels) for inputs, labels in batches()]
         vectors, labels = torch.cat([part[0] for part in found]), torch.cat([part[1] for part in found]).long()
         fit_head(network.head.weight, network.head.bias, vectors, labels)

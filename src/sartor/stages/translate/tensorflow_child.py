@@ -176,8 +176,17 @@ def _ask_lite(tf: Any, path: str, name: str) -> tuple[dict[str, Any], dict[str, 
         runner.set_tensor(one["index"], asked[one["name"]])
     runner.invoke()
     answered = {one["name"]: runner.get_tensor(one["index"]) for one in outputs}
-    whole = [one for one in runner.get_tensor_details() if one["dtype"] in (np.int8, np.uint8)]
-    return asked, answered, bool(whole)
+    quantised = any(one["dtype"] in (np.int8, np.uint8) for one in runner.get_tensor_details())
+    if quantised:  # the converted graph takes and gives what its bytes stand for
+        asked = {one["name"]: _stood_for(asked[one["name"]], one["quantization"]) for one in inputs}
+        answered = {one["name"]: _stood_for(answered[one["name"]], one["quantization"]) for one in outputs}
+    return asked, answered, quantised
+
+
+def _stood_for(values: Any, steps: tuple[float, int]) -> Any:
+    """Bytes as the numbers they stand for; anything else as it is."""
+    scale, zero = steps
+    return ((values.astype("float32") - zero) * scale).astype("float32") if scale else values
 
 
 def _plain_kernels(tf: Any) -> Any:
@@ -190,6 +199,10 @@ def _in_order(path: str, asked: dict[str, Any], answered: dict[str, Any]) -> tup
 
     graph = onnx.load(path).graph
     inputs, outputs = [one.name for one in graph.input], [one.name for one in graph.output]
+    if len(inputs) == len(asked) == 1:
+        asked[inputs[0]] = asked.pop(next(iter(asked)))
+    if len(outputs) == len(answered) == 1:
+        answered[outputs[0]] = answered.pop(next(iter(answered)))
     if set(inputs) != set(asked) or set(outputs) != set(answered):
         return [], []
     return inputs, [answered[name] for name in outputs]
