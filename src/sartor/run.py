@@ -22,7 +22,7 @@ from sartor.errors import DeviceError, SartorError
 from sartor.evidence import Evidence, Workspace, sole_holder, write_json
 from sartor.execute import Executor
 from sartor.findings import Findings, finished_trainings, looks_of_others
-from sartor.jobs import PrepareJob, TrainJob, TrainResult
+from sartor.jobs import PrepareJob, TrainJob, TrainResult, TranslateJob
 from sartor.metrics import COST_METRICS, Metric, quality_derivatives
 from sartor.prepared import open_data
 from sartor.stages.candidates import candidates
@@ -159,6 +159,7 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     Raises:
         SartorError: data, device or catalogue do not allow the requirement.
     """
+    given = job_of(requirement.model) if requirement.model else None  # a file that is not opened is told at once
     prepare = PrepareJob(requirement.data, requirement.task, requirement.seed, stamp(requirement.data))
     prepared = executor.do("prepare", prepare, observer.tell)
     if prepared.refusal is not None:
@@ -167,7 +168,7 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     observer.prepared(card)
     device = device_of(requirement.target.device, place.workspace, observer.tell)
     observer.device(device)
-    model, translating = _model(requirement, place, executor, observer)
+    model, translating = _model(given, place, executor, observer)
     records = candidates(requirement, card, device, model)
     observer.searching(records)
     task: Task = registry.get("tasks", requirement.task)
@@ -181,9 +182,8 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     return findings
 
 
-def _model(requirement: Requirement, place: Place, executor: Executor, observer: Observer) -> tuple[Path | None, float]:
-    """The ONNX file that a given model of another format became, None where none has to, and the seconds it took."""
-    job = job_of(requirement.model) if requirement.model else None
+def _model(job: TranslateJob | None, place: Place, executor: Executor, observer: Observer) -> tuple[Path | None, float]:
+    """The ONNX file that a given model of another format becomes, None where none has to, and the seconds it took."""
     if job is None:
         return None, 0.0
     done = executor.do("translate", job, observer.tell)

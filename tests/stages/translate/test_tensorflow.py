@@ -91,16 +91,17 @@ lite.inference_input_type = tf.uint8
 open(f"{folder}/mine_int8.tflite", "wb").write(lite.convert())
 keras.Model(picture, layers.Dense(4)(layers.Flatten()(layers.Lambda(lambda t: t * 2, name="doubled")(picture)))).save(
     f"{folder}/lambda.keras")
-class Odd(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name="x")])
-    def beta(self, x):
+rows = [tf.TensorSpec((None, 4), tf.float32, name="x")]
+class Beta(tf.Module):
+    @tf.function(input_signature=rows)
+    def give(self, x):
         return {"y": tf.math.betainc(tf.abs(x) + 1.0, tf.abs(x) + 1.0, tf.clip_by_value(x, 0.0, 1.0))}
-    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name="x")])
-    def reads(self, x):
+class Reads(tf.Module):
+    @tf.function(input_signature=rows)
+    def give(self, x):
         return {"y": x + tf.cast(tf.strings.length(tf.io.read_file("/etc/hostname")), tf.float32)}
-odd = Odd()
-tf.saved_model.save(odd, f"{folder}/beta", signatures={"serving_default": odd.beta})
-tf.saved_model.save(odd, f"{folder}/reads", signatures={"serving_default": odd.reads})
+for name, odd in (("beta", Beta()), ("reads", Reads())):
+    tf.saved_model.save(odd, f"{folder}/{name}", signatures={"serving_default": odd.give})
 np.save(f"{folder}/pictures.npy", pictures := np.random.default_rng(0).random((3, 16, 16, 3)).astype("float32"))
 np.save(f"{folder}/answers.npy", model(pictures).numpy())
 """

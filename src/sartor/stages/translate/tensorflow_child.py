@@ -63,10 +63,11 @@ def _converted(tf: Any, request: dict[str, Any]) -> dict[str, Any]:
     name = os.path.basename(path)
     with tempfile.TemporaryDirectory() as scratch:
         if request["kind"] == "tflite":
-            asked, answered, quantised = _ask_lite(tf, path, name)
+            asked, answered, steps = _ask_lite(tf, path, name)
+            quantised = bool(steps)
             _run_converter(["--tflite", path, *(["--dequantize"] if quantised else [])], folder, name)
         else:
-            saved, quantised = path, False
+            saved, quantised, steps = path, False, {}
             if request["kind"] == "keras":
                 saved = os.path.join(scratch, "saved")
                 model = tf.keras.models.load_model(path, compile=False, safe_mode=not request["trusted"])
@@ -75,11 +76,11 @@ def _converted(tf: Any, request: dict[str, Any]) -> dict[str, Any]:
                 _check_operators(saved, name, request)
             asked, answered = _ask_saved(tf, saved, name)
             _run_converter(["--saved-model", saved, "--signature_def", "serving_default"], folder, name)
-    names, answered = _in_order(os.path.join(folder, "converted.onnx"), asked, answered)
-    arrays = {f"asked_{place}": asked[key] for place, key in enumerate(names)}
-    arrays |= {f"answered_{place}": values for place, values in enumerate(answered)}
+    given, told = _in_order(os.path.join(folder, "converted.onnx"), asked, answered, steps)
+    arrays = {f"asked_{place}": values for place, values in enumerate(given.values())}
+    arrays |= {f"answered_{place}": values for place, values in enumerate(told)}
     np.savez(os.path.join(folder, "answers.npz"), **arrays)
-    return {"inputs": names, "outputs": len(answered), "quantised": quantised}
+    return {"inputs": list(given), "outputs": len(told), "quantised": quantised}
 
 
 def _check_operators(folder: str, name: str, request: dict[str, Any]) -> None:
@@ -161,7 +162,8 @@ def _ask_saved(tf: Any, folder: str, name: str) -> tuple[dict[str, Any], dict[st
     return asked, {key: values.numpy() for key, values in found.items()}
 
 
-def _ask_lite(tf: Any, path: str, name: str) -> tuple[dict[str, Any], dict[str, Any], bool]:
+def _ask_lite(tf: Any, path: str, name: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Noise, answers, and by name how bytes stand for numbers: (scale, zero); empty where nothing is quantised."""
     import numpy as np
 
     try:
@@ -177,35 +179,41 @@ def _ask_lite(tf: Any, path: str, name: str) -> tuple[dict[str, Any], dict[str, 
     runner.invoke()
     answered = {one["name"]: runner.get_tensor(one["index"]) for one in outputs}
     quantised = any(one["dtype"] in (np.int8, np.uint8) for one in runner.get_tensor_details())
-    if quantised:  # the converted graph takes and gives what its bytes stand for
-        asked = {one["name"]: _stood_for(asked[one["name"]], one["quantization"]) for one in inputs}
-        answered = {one["name"]: _stood_for(answered[one["name"]], one["quantization"]) for one in outputs}
-    return asked, answered, quantised
-
-
-def _stood_for(values: Any, steps: tuple[float, int]) -> Any:
-    """Bytes as the numbers they stand for; anything else as it is."""
-    scale, zero = steps
-    return ((values.astype("float32") - zero) * scale).astype("float32") if scale else values
+    return asked, answered, {one["name"]: one["quantization"] for one in (*inputs, *outputs)} if quantised else {}
 
 
 def _plain_kernels(tf: Any) -> Any:
     return tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
-def _in_order(path: str, asked: dict[str, Any], answered: dict[str, Any]) -> tuple[list[str], list[Any]]:
-    """Names of inputs as the graph has them, and answers in the order of its outputs; empty where they do not fit."""
+def _in_order(
+    path: str, asked: dict[str, Any], answered: dict[str, Any], steps: dict[str, Any]
+) -> tuple[dict[str, Any], list[Any]]:
+    """What is asked by names of the graph's inputs, and answers in the order of its outputs; empty where names differ.
+
+    Bytes become the numbers that they stand for where the graph takes or gives floats.
+    """
     import onnx
 
     graph = onnx.load(path).graph
-    inputs, outputs = [one.name for one in graph.input], [one.name for one in graph.output]
-    if len(inputs) == len(asked) == 1:
-        asked[inputs[0]] = asked.pop(next(iter(asked)))
-    if len(outputs) == len(answered) == 1:
-        answered[outputs[0]] = answered.pop(next(iter(answered)))
-    if set(inputs) != set(asked) or set(outputs) != set(answered):
-        return [], []
-    return inputs, [answered[name] for name in outputs]
+
+    def fitted(values: Any, own: dict[str, Any]) -> dict[str, Any] | None:
+        if len(values) == len(own) == 1:
+            pairs = [(values[0], next(iter(own)))]
+        elif {value.name for value in values} == set(own):
+            pairs = [(value, value.name) for value in values]
+        else:
+            return None
+        found = {}
+        for value, name in pairs:
+            scale, zero = steps.get(name, (0.0, 0))
+            floats = value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+            real = floats and scale and own[name].dtype.kind in "iu"
+            found[value.name] = ((own[name].astype("float32") - zero) * scale).astype("float32") if real else own[name]
+        return found
+
+    inputs, outputs = fitted(graph.input, asked), fitted(graph.output, answered)
+    return (inputs, list(outputs.values())) if inputs and outputs else ({}, [])
 
 
 if __name__ == "__main__":
