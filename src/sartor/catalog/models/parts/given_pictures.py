@@ -94,7 +94,8 @@ class GivenGraph(nn.Module):
 
     def asked(self, x: Tensor) -> Array:
         """Samples as the graph's input takes them."""
-        return self.running.array(self._pixels(x))
+        asked: Array = self.running.array(self._pixels(x))
+        return asked
 
     @contextmanager
     def answering(self, outputs: tuple[Tensor, ...]) -> Iterator[None]:
