@@ -20,10 +20,13 @@ from sartor.jobs import (
     MeasureJob,
     MeasureResult,
     NetworkCost,
+    Recipe,
+    TrainJob,
+    TrainResult,
 )
 from sartor.run import _pipeline, _probe_spent, metrics_of
 from sartor.testing.tiny_package import tiny_run, write_colour_model
-from sartor.types import Chart, Device, Example, Explanation, Record, Refusal, Table
+from sartor.types import Artifact, Chart, DataProblem, Device, Example, Explanation, Record, Refusal, Table
 
 
 @pytest.fixture
@@ -96,6 +99,17 @@ def test_what_cannot_be_explained_is_no_worse_for_it(run, findings):
     assert findings.records()[0].refusals == ()
     findings.learn(judged(run, "test"), done(refusal=Refusal("CRASHED", "the runtime crashed")))
     assert findings.records()[0].refusals == (Refusal("CRASHED", "the runtime crashed"),)
+
+
+def test_what_a_family_remarks_on_network_and_data_stands_among_the_problems_once(run, findings):
+    network = run.records[0].candidate.network
+    job = TrainJob("fake-words", network, "data", Recipe(1.0, 8, "closed-form", 0.0, 0.0), 0, 1)
+    result = TrainResult(Artifact("sha", "safetensors", 1), (), 0.5, 1.0, 1.0, remarks=("the pictures are others",))
+    before = findings.card.problems
+    for _ in range(2):
+        findings.learn(Action("train", job, network.id, "train"), done(result))
+    problem = DataProblem("OTHER_DATA", "train", 1, "the pictures are others", (network.id,))
+    assert findings.card.problems == (*before, problem)
 
 
 def test_a_package_is_run_with_what_its_file_was_judged_with(run, word_files, tmp_path):

@@ -429,3 +429,19 @@ def test_safetensors_header_outside_the_file_is_refused(tmp_path, content):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
     refused(path, "header")
+
+
+def test_files_newer_than_the_installed_onnx_are_refused(tmp_path, good):
+    good.ir_version = onnx.IR_VERSION + 1
+    refused(written(tmp_path, good), f"format {onnx.IR_VERSION + 1}", f"reads up to {onnx.IR_VERSION}")
+    good.ir_version = onnx.IR_VERSION
+    good.opset_import[0].version = 999
+    refused(written(tmp_path, good), "is written in opset 999", f"knows up to {onnx.defs.onnx_opset_version()}")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_file_that_is_cut_off_is_refused(tmp_path, good, share):
+    path = written(tmp_path, good)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    refused(path, "model.onnx")

@@ -32,6 +32,7 @@ from sartor.types import (
     Artifact,
     Candidate,
     DataCard,
+    DataProblem,
     Decision,
     Device,
     Epoch,
@@ -249,6 +250,10 @@ class Findings:
             known.append((job, result))
         longest = max(known, key=lambda pair: pair[0].recipe.epochs)
         self.curves[job.network.id] = longest[1].curve
+        told = {problem.sentence for problem in self.card.problems}
+        fresh = [remark for remark in result.remarks if remark not in told]
+        problems = [DataProblem("OTHER_DATA", "train", 1, remark, (job.network.id,)) for remark in fresh]
+        self.card = replace(self.card, problems=(*self.card.problems, *problems))
 
     def _refuse(self, action: Action, refusal: Refusal) -> None:
         """A refusal belongs to the candidate it is about, or to all that depend on what could not be made."""

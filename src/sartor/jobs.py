@@ -38,6 +38,32 @@ class PrepareResult:
 
 
 @dataclass(frozen=True)
+class TranslateJob:
+    """Bring a trained model of a user's own into ONNX (``stages.translate.translate``).
+
+    Args:
+        path: absolute.
+        kind: its format, of ``stages.translate.formats``.
+        stamp: digest of its files and of the names beside it.
+        interpreter: the Python that has TensorFlow, for its formats; else empty.
+        trusted: whether code that it brings along may be run to convert it.
+    """
+
+    path: str
+    kind: str
+    stamp: str
+    interpreter: str = ""
+    trusted: bool = False
+
+
+@dataclass(frozen=True)
+class TranslateResult:
+    """One ONNX file that answers as the model does."""
+
+    artifact: Artifact
+
+
+@dataclass(frozen=True)
 class DescribeJob:
     """Count what networks cost, without weights (``stages.predict.describe``)."""
 
@@ -188,7 +214,8 @@ class TrainJob:
 class TrainResult:
     """Weights (safetensors), the curve, the final validation score, and how fast it went.
 
-    ``stopped`` is empty, or why it ended early (``FLOOR_UNREACHABLE``, ``DIVERGED``).
+    ``stopped`` is empty, or why it ended early (``FLOOR_UNREACHABLE``, ``DIVERGED``). ``remarks`` are sentences of the
+    family on how network and data go together.
     """
 
     weights: Artifact
@@ -198,6 +225,7 @@ class TrainResult:
     seconds: float
     stopped: str = ""
     conditions: Mapping[str, Any] = field(default_factory=dict)  # device, precision, threads, versions
+    remarks: tuple[str, ...] = ()
 
     @property
     def epochs(self) -> float:

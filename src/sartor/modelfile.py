@@ -106,6 +106,7 @@ def _check_onnx(name: str, content: bytes) -> None:
         raise Refused(f"{name} is not an ONNX model, or it is damaged") from None
     if not model.HasField("graph") or not model.graph.output:
         raise Refused(f"{name} holds no ONNX graph with an output")
+    _check_versions(name, model)
     if model.functions:
         function = model.functions[0]
         raise Refused(f"{name} defines its own function {_call(function.domain, function.name)}; export it inlined")
@@ -115,6 +116,24 @@ def _check_onnx(name: str, content: bytes) -> None:
         raise Refused(f"{name} carries session options for ONNX Runtime (metadata ort_config); remove them")
     _Graphs(name).check(model.graph, trips=1, depth=0, known={})
     _check_inferred_shapes(name, model)
+
+
+def _check_versions(name: str, model: Any) -> None:
+    """Refuse a file newer than the installed onnx, whose operators may mean something else by then."""
+    import onnx
+
+    if model.ir_version > onnx.IR_VERSION:
+        raise Refused(
+            f"{name} is of ONNX's format {model.ir_version}; onnx {onnx.__version__} here reads up to "
+            f"{onnx.IR_VERSION}. Export it with an older onnx, or install a newer one"
+        )
+    newest = onnx.defs.onnx_opset_version()
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if opset > newest:
+        raise Refused(
+            f"{name} is written in opset {opset}; onnx {onnx.__version__} here knows up to {newest}. Export it with "
+            f"opset_version={newest} or less"
+        )
 
 
 def _call(domain: str | bytes, operator: str | bytes) -> str:

@@ -22,13 +22,14 @@ from sartor.errors import DeviceError, SartorError
 from sartor.evidence import Evidence, Workspace, sole_holder, write_json
 from sartor.execute import Executor
 from sartor.findings import Findings, finished_trainings, looks_of_others
-from sartor.jobs import PrepareJob, TrainJob, TrainResult
+from sartor.jobs import PrepareJob, TrainJob, TrainResult, TranslateJob
 from sartor.metrics import COST_METRICS, Metric, quality_derivatives
 from sartor.prepared import open_data
 from sartor.stages.candidates import candidates
 from sartor.stages.data import stamp
 from sartor.stages.measure import margins
 from sartor.stages.package import build_package
+from sartor.stages.translate import job_of, placed
 from sartor.storage import write_text
 from sartor.thread_counts import earlier_facts
 from sartor.types import DataCard, DataProblem, Device, Pipeline, Record, Requirement, RunFile, Step
@@ -158,6 +159,7 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     Raises:
         SartorError: data, device or catalogue do not allow the requirement.
     """
+    given = job_of(requirement.model) if requirement.model else None  # a file that is not opened is told at once
     prepare = PrepareJob(requirement.data, requirement.task, requirement.seed, stamp(requirement.data))
     prepared = executor.do("prepare", prepare, observer.tell)
     if prepared.refusal is not None:
@@ -166,7 +168,8 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     observer.prepared(card)
     device = device_of(requirement.target.device, place.workspace, observer.tell)
     observer.device(device)
-    records = candidates(requirement, card, device)
+    model, translating = _model(given, place, executor, observer)
+    records = candidates(requirement, card, device, model)
     observer.searching(records)
     task: Task = registry.get("tasks", requirement.task)
     trained = finished_trainings(executor.evidence, card.fingerprint, requirement.seed, place.id, started)
@@ -175,8 +178,18 @@ def survey(requirement: Requirement, place: Place, executor: Executor, observer:
     threads = earlier_facts(executor.evidence, device.id, place.id, started)
     speeds = speeds_of(device, place.workspace)
     findings = Findings(requirement, card, device, metrics_of(task), records, trained, threads, speeds)
-    findings.spend(prepared.seconds + _probe_spent(device, started))
+    findings.spend(prepared.seconds + translating + _probe_spent(device, started))
     return findings
+
+
+def _model(job: TranslateJob | None, place: Place, executor: Executor, observer: Observer) -> tuple[Path | None, float]:
+    """The ONNX file that a given model of another format becomes, None where none has to, and the seconds it took."""
+    if job is None:
+        return None, 0.0
+    done = executor.do("translate", job, observer.tell)
+    if done.refusal is not None:
+        raise SartorError(f"model: {done.refusal.detail}")
+    return placed(done.result, job, place.workspace), done.seconds
 
 
 def _probe_spent(device: Device, started: float) -> float:

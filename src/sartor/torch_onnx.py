@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,28 +41,49 @@ def torch_to_onnx(
     Raises:
         Unsupported: ``EXPORT_FAILED``: torch cannot express it.
     """
+    return _exported(
+        module,
+        name,
+        args=tuple(inputs),
+        opset_version=opset,
+        input_names=input_names,
+        output_names=["output"],
+        dynamic_shapes=dynamic_shapes,
+    )
+
+
+def program_to_onnx(program: torch.export.ExportedProgram, name: str) -> Any:
+    """A ModelProto of an exported program, its weights inside; sides that are open stay open.
+
+    Raises:
+        Unsupported: ``EXPORT_FAILED``: an operator has no ONNX form; the sentence names it and its node.
+    """
+    return _exported(program, name, opset_version=OPSET)
+
+
+def _exported(model: Any, name: str, **options: Any) -> Any:
     import torch
 
     _read_operators_once()
-    with _quiet():
+    with quiet():
         try:
-            program = torch.onnx.export(
-                module,
-                tuple(inputs),
-                dynamo=True,
-                opset_version=opset,
-                input_names=input_names,
-                output_names=["output"],
-                dynamic_shapes=dynamic_shapes,
-                external_data=False,
-                verbose=False,
-            )
+            program = torch.onnx.export(model, dynamo=True, external_data=False, verbose=False, **options)
         except (torch.onnx.OnnxExporterError, RuntimeError, TypeError, NotImplementedError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise Unsupported("EXPORT_FAILED", f"torch cannot express {name} as ONNX: {reason}") from error
+            raise Unsupported("EXPORT_FAILED", f"torch cannot express {name} as ONNX: {_reason(error)}") from error
     if program is None:
         raise Unsupported("EXPORT_FAILED", f"torch gave no ONNX program for {name}")
     return program.model_proto
+
+
+def _reason(error: BaseException) -> str:
+    """The operator without ONNX form and its node, where that is the cause; else what torch says."""
+    text, cause = str(error), error.__cause__
+    while cause is not None:
+        text, cause = f"{text} {cause}", cause.__cause__
+    found = re.search(r"translating node %(\w+).*?target=([\w.]+)", text, re.DOTALL)
+    if found:
+        return f"node {found[1]!r} ({found[2].removeprefix('torch.ops.')}) has no ONNX form"
+    return " ".join(str(error).split())[:300]
 
 
 def _read_operators_once() -> None:
@@ -79,7 +101,7 @@ def _read_operators_once() -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporter's notes about packages it does not need here off the screen."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
     levels = [logger.level for logger in loggers]

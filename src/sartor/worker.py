@@ -24,6 +24,7 @@ from sartor.evidence import Workspace
 
 STAGES = {
     "prepare": "sartor.stages.data:prepare",
+    "translate": "sartor.stages.translate:translate",
     "describe": "sartor.stages.predict:describe",
     "export": "sartor.stages.compress:export",
     "compress": "sartor.stages.compress:compress",

@@ -139,6 +139,8 @@ class Progress(Silence):
                 said = f"{outcome.result.score:.3f} on validation after {epochs:g} epoch{'' if epochs == 1 else 's'}"
                 taught = "" if teacher is None else f", taught by {teacher.network.id}"
                 self._line("", f"{action.subject:<24} {say(said)}{say(taught)}, {took}")
+            for remark in outcome.result.remarks:
+                self._line("", f"{action.subject}: {say(remark)}")
             metric = registry.get("tasks", self._requirement.task).metrics[0]
             if self._best is None or metric.better(outcome.result.score, self._best[1]):
                 self._best = (action.subject, outcome.result.score)

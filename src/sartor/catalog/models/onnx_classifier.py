@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models.parts import graph_costs, graph_names, onnx_graphs
+from sartor.catalog.models.parts import graph_names, onnx_graphs
+from sartor.catalog.models.parts.given_family import GivenPictureFamily
 from sartor.errors import Unsupported
-from sartor.jobs import NetworkCost, Recipe
 from sartor.registry import register
-from sartor.types import DataCard, Network, Provenance
+from sartor.types import Network
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -24,7 +24,7 @@ _USUAL = (224, 224)  # pixels, where a file takes any size
 
 
 @register("models", "onnx-classifier")
-class OnnxClassifier:
+class OnnxClassifier(GivenPictureFamily):
     """A classifier of yours that knows the labels, as it is: ``model: my_classifier.onnx``.
 
     Nothing else is searched then: it is exported, compressed, measured and judged against the limits, a drop
@@ -37,18 +37,7 @@ class OnnxClassifier:
 
     name: str
     tasks = frozenset({"image-classification"})
-    provenance = Provenance("a file of yours", "its own", "https://onnx.ai")
-    fitting = "closed-form"
-    baseline = False
     answers = True
-
-    def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
-        """None without a file.
-
-        Raises:
-            Unsupported: always.
-        """
-        raise Unsupported("NEEDS_CHECKPOINT", "onnx-classifier runs a given network; name one with model: file.onnx")
 
     def labelled_variant(self, path: Path, sizes: Sequence[tuple[int, ...]], labels: Sequence[str]) -> Variant:
         """The variant that runs a file, at the size of its input.
@@ -57,9 +46,7 @@ class OnnxClassifier:
             Unsupported: ``OTHER_CHECKPOINT``: it is no file ``.onnx``; ``OTHER_LABELS``: its outputs are no labels.
             Refused: it is no ONNX file or takes no pictures.
         """
-        onnx_graphs.require_file("onnx-classifier", path)
-        model = onnx_graphs.read_graph(onnx_graphs.read_content(path), path.name)
-        entry = onnx_graphs.entry_of(model, path.name)
+        model, entry = self.opened(path)
         size = entry.size or (_USUAL if _USUAL in sizes else sizes[0])
         exits = onnx_graphs.exits_of(model, entry, size)
         rows = [one for one in exits if one.floats and len(one.sides) == 2 and one.sides[1] > 1]
@@ -100,19 +87,6 @@ class OnnxClassifier:
 
         return Classifier()
 
-    def denormalise(self, module: nn.Module, statistics: Mapping[str, Sequence[float]]) -> None:
-        """Undo what the task does to pixels: the file has its own way."""
-        given: Any = module.get_submodule("given")
-        given.denormalise(statistics)
-
-    def cost(self, network: Network) -> NetworkCost:
-        """Counted from the file."""
-        return graph_costs.cost(network)
-
-    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
-        """Fitting is not repeated."""
-        return Recipe(1.0, 32, "closed-form", 0.0, 0.0)
-
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Choose range and order of colours by how likely the labels of some pictures of train are.
 
@@ -134,6 +108,22 @@ class OnnxClassifier:
 
         settle(given, pictures, truths, likelihood)
         _refuse_other_order(module(pictures).argmax(1), truths)
+
+    def remarks(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> list[str]:
+        """What the layers show, and whether labels are named no better than by chance."""
+        from sartor.catalog.models.parts.given_pictures import spread
+
+        pictures, truths = spread(batches, _MOST_TRIED)
+        right = int((module(pictures).argmax(1) == truths.long()).sum())
+        guessed = int(truths.long().bincount().max())  # who always names the commonest label
+        beyond = guessed + 2 * (guessed * (1 - guessed / len(truths))) ** 0.5  # two standard errors
+        return [
+            *super().remarks(module, batches),
+            *([
+                f"it names {right} of {len(truths)} pictures of train rightly, no better than chance ({guessed} by the "
+                "commonest label): its labels are others, or its pictures were normalised in a way that is not tried"
+            ] if right < beyond else []),
+        ]  # fmt: skip
 
     def to_onnx(self, shipped: nn.Module, example: Array) -> ModelProto:
         """One graph: pixels as the file wants them, the file's own graph, labels in the data's order, softmax."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models.parts import detector_layouts, graph_costs, graph_names, onnx_graphs
+from sartor.catalog.models.parts import detector_layouts, graph_names, onnx_graphs
+from sartor.catalog.models.parts.given_family import GivenPictureFamily
 from sartor.errors import Refused, Unsupported
-from sartor.jobs import NetworkCost, Recipe
 from sartor.registry import register
-from sartor.types import DataCard, Network, Provenance
+from sartor.types import Network
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -25,7 +25,7 @@ _LEAST_FOUND = 0.02  # of what is there; less is found by chance
 
 
 @register("models", "onnx-detector")
-class OnnxDetector:
+class OnnxDetector(GivenPictureFamily):
     """A detector of yours, as it is: ``model: my_detector.onnx``.
 
     Nothing else is searched then: it is exported, compressed, measured and judged against the limits, a drop
@@ -38,18 +38,8 @@ class OnnxDetector:
 
     name: str
     tasks = frozenset({"object-detection"})
-    provenance = Provenance("a file of yours", "its own", "https://onnx.ai")
-    fitting = "closed-form"
-    baseline = False
     answers = True
-
-    def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
-        """None without a file.
-
-        Raises:
-            Unsupported: always.
-        """
-        raise Unsupported("NEEDS_CHECKPOINT", "onnx-detector runs a given network; name one with model: file.onnx")
+    batch_size = 8
 
     def labelled_variant(self, path: Path, sizes: Sequence[tuple[int, ...]], labels: Sequence[str]) -> Variant:
         """The variant that runs a file, at the size of its input.
@@ -58,9 +48,7 @@ class OnnxDetector:
             Unsupported: ``OTHER_CHECKPOINT``: it is no file ``.onnx``.
             Refused: it takes no pictures, gives nothing that is known as detections, or knows none of the labels.
         """
-        onnx_graphs.require_file("onnx-detector", path)
-        model = onnx_graphs.read_graph(onnx_graphs.read_content(path), path.name)
-        entry = onnx_graphs.entry_of(model, path.name)
+        model, entry = self.opened(path)
         size = entry.size or _told_size(model) or sizes[0]
         names = graph_names.names_of(model, path)
         exits = onnx_graphs.exits_of(model, entry, size)
@@ -87,19 +75,6 @@ class OnnxDetector:
         from sartor.catalog.models.parts.given_detector import GivenDetector
 
         return GivenDetector(network)
-
-    def denormalise(self, module: nn.Module, statistics: Mapping[str, Sequence[float]]) -> None:
-        """Undo what the task does to pixels: the file has its own way."""
-        given: Any = module.get_submodule("given")
-        given.denormalise(statistics)
-
-    def cost(self, network: Network) -> NetworkCost:
-        """Counted from the file."""
-        return graph_costs.cost(network)
-
-    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
-        """Fitting is not repeated."""
-        return Recipe(1.0, 8, "closed-form", 0.0, 0.0)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Choose how it is asked and how its boxes are read by what it finds on some pictures of train.

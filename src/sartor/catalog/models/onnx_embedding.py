@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models.parts import graph_costs, onnx_graphs
-from sartor.errors import Refused, Unsupported
-from sartor.jobs import NetworkCost, Recipe
+from sartor.catalog.models.parts import onnx_graphs
+from sartor.catalog.models.parts.given_family import GivenFamily
+from sartor.errors import Refused
 from sartor.registry import register
-from sartor.types import DataCard, Network, Provenance
+from sartor.types import Network
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -31,7 +31,7 @@ _MOST_TRIED = 96  # pictures: each is asked for every range and order of colours
 
 
 @register("models", "onnx-embedding")
-class OnnxEmbedding:
+class OnnxEmbedding(GivenFamily):
     """A network from elsewhere that gives embeddings of faces, as it is: ``model: path.onnx``.
 
     Which range of pixels and which order of colours it takes, no file says: fitting tries them on pictures of train and
@@ -42,17 +42,6 @@ class OnnxEmbedding:
 
     name: str
     tasks = frozenset({"face-recognition"})
-    provenance = Provenance("a file of yours", "its own", "https://onnx.ai")
-    fitting = "closed-form"
-    baseline = False
-
-    def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
-        """None without a file.
-
-        Raises:
-            Unsupported: always.
-        """
-        raise Unsupported("NEEDS_CHECKPOINT", "onnx-embedding runs a given network; name one with model: file.onnx")
 
     def checkpoint_variant(self, path: Path, sizes: Sequence[tuple[int, ...]]) -> Variant:
         """The variant that runs a file, at the size of its input.
@@ -61,14 +50,12 @@ class OnnxEmbedding:
             Unsupported: ``OTHER_CHECKPOINT``: it is no file ``.onnx``.
             Refused: it is no ONNX file, takes no pictures or gives no embeddings.
         """
-        onnx_graphs.require_file("onnx-embedding", path)
-        model = onnx_graphs.read_graph(onnx_graphs.read_content(path), path.name)
-        entry = onnx_graphs.entry_of(model, path.name)
+        model, entry = self.opened(path)
         side = max((min(size) for size in sizes), default=112)
         size = entry.size or (side, side)
         exits = onnx_graphs.exits_of(model, entry, size)
         rows = [one for one in exits if len(one.sides) == 2 and one.sides[1] >= _LEAST_NUMBERS]
-        if not rows or entry.whole:
+        if not rows or entry.whole or entry.channels != 3:
             raise Refused(
                 f"{path.name} gives {onnx_graphs.shown(exits)} for floats; an embedding is (n, d) with a fixed d of at "
                 f"least {_LEAST_NUMBERS}"
@@ -111,14 +98,6 @@ class OnnxEmbedding:
                 return embeddings
 
         return Embedding()
-
-    def cost(self, network: Network) -> NetworkCost:
-        """Counted from the file."""
-        return graph_costs.cost(network)
-
-    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
-        """Fitting is not repeated."""
-        return Recipe(1.0, 32, "closed-form", 0.0, 0.0)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Choose range and order of colours by the area under the curve of pairs of train's first pictures."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sartor.catalog.contracts import Variant
-from sartor.catalog.models.parts import graph_costs, onnx_graphs
-from sartor.errors import Refused, Unsupported
-from sartor.jobs import NetworkCost, Recipe
+from sartor.catalog.models.parts import onnx_graphs
+from sartor.catalog.models.parts.given_family import GivenPictureFamily
+from sartor.errors import Refused
 from sartor.registry import register
-from sartor.types import DataCard, Network, Provenance
+from sartor.types import Network, Provenance
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from sartor.catalog.contracts import Array
 
-_MOST_TRIED = 48  # pictures: each is asked for every range of pixels
+_MOST_TRIED, _FEW = 192, 48  # pictures: for the likelier ranges of pixels, and for every one
 _USUAL = (224, 224)  # pixels, where a file takes any size
 _LEAST_FEATURES = 8
 _PASSING = frozenset({"Softmax", "LogSoftmax", "Identity", "Cast", "Add"})  # between the last product and the output
 
 
 @register("models", "onnx-features")
-class OnnxFeatures:
+class OnnxFeatures(GivenPictureFamily):
     """The last features of a network, computed once for every picture, then logistic regression on them.
 
     Of a classifier of other classes these are what its last matrix product reads; of a network that gives maps, their
@@ -40,16 +40,6 @@ class OnnxFeatures:
     name: str
     tasks = frozenset({"image-classification"})
     provenance = Provenance("a file of yours", "its own", "arXiv:1310.1531")
-    fitting = "closed-form"
-    baseline = False
-
-    def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
-        """None without a file.
-
-        Raises:
-            Unsupported: always.
-        """
-        raise Unsupported("NEEDS_CHECKPOINT", "onnx-features runs a given network; name one with model: file.onnx")
 
     def checkpoint_variant(self, path: Path, sizes: Sequence[tuple[int, ...]]) -> Variant:
         """The variant that learns from a file's features, at the size of its input.
@@ -58,9 +48,7 @@ class OnnxFeatures:
             Unsupported: ``OTHER_CHECKPOINT``: it is no file ``.onnx``.
             Refused: it is no ONNX file, takes no pictures or gives no features.
         """
-        onnx_graphs.require_file("onnx-features", path)
-        model = onnx_graphs.read_graph(onnx_graphs.read_content(path), path.name)
-        entry = onnx_graphs.entry_of(model, path.name)
+        model, entry = self.opened(path)
         size = entry.size or (_USUAL if _USUAL in sizes else sizes[0])
         features = _features(model, entry, size, path.name)
         options = {**onnx_graphs.options_of(path), "features": features.name, "count": features.sides[1],
@@ -96,19 +84,6 @@ class OnnxFeatures:
 
         return Features()
 
-    def denormalise(self, module: nn.Module, statistics: Mapping[str, Sequence[float]]) -> None:
-        """Undo what the task does to pixels: the file has its own way."""
-        given: Any = module.get_submodule("given")
-        given.denormalise(statistics)
-
-    def cost(self, network: Network) -> NetworkCost:
-        """Counted from the file."""
-        return graph_costs.cost(network)
-
-    def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
-        """Computed from all samples at once."""
-        return Recipe(1.0, 32, "closed-form", 0.0, 0.0)
-
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Choose range and order of colours by which classes lie apart; then every picture once, and the regression."""
         import torch
@@ -123,7 +98,7 @@ class OnnxFeatures:
             found = outputs[0].mean(dim=(2, 3)) if outputs[0].ndim == 4 else outputs[0]
             return told_apart(found - found.mean(0), wanted)
 
-        settle(network.given, pictures, truths.long(), apart)
+        settle(network.given, pictures, truths.long(), apart, _FEW)
         found = [(network.features(inputs), labels) for inputs, labels in batches()]
         vectors, labels = torch.cat([part[0] for part in found]), torch.cat([part[1] for part in found]).long()
         fit_head(network.head.weight, network.head.bias, vectors, labels)

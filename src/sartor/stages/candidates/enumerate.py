@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sartor import registry
@@ -16,10 +17,18 @@ from sartor.types import Candidate, DataCard, Device, Network, Record, Refusal, 
 UNCOMPRESSED = "none"
 
 
-def candidates(requirement: Requirement, card: DataCard, device: Device) -> tuple[Record, ...]:
+def candidates(
+    requirement: Requirement, card: DataCard, device: Device, model: Path | None = None
+) -> tuple[Record, ...]:
     """The search space as records without measurements; what plug-ins decline is there with the reason.
 
     Baselines come uncompressed only: compressing what is already tiny answers no question.
+
+    Args:
+        requirement: what is asked.
+        card: what the data is.
+        device: what it runs on.
+        model: the ONNX file that stands for the model of the requirement, where that is of another format.
 
     Raises:
         RequirementError: ``search`` names something that is not in the catalogue.
@@ -28,7 +37,7 @@ def candidates(requirement: Requirement, card: DataCard, device: Device) -> tupl
     _check_names(requirement)
     engines = _engines(requirement, device)
     records = []
-    for family, network, refusal in _networks(requirement, card):
+    for family, network, refusal in _networks(requirement, card, model):
         ways = list(_ways(requirement, network, _running(family, engines), baseline=family.baseline))
         for candidate, parent in ways[:1] if refusal else ways:  # one record is enough to say why not
             refusals = (refusal,) if refusal else ()
@@ -130,11 +139,13 @@ def _how_to_get(runtime: Runtime) -> str:
     return "Probe the device again: sartor device probe"
 
 
-def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelFamily, Network, Refusal | None]]:
+def _networks(
+    requirement: Requirement, card: DataCard, model: Path | None
+) -> Iterator[tuple[ModelFamily, Network, Refusal | None]]:
     task = registry.get("tasks", requirement.task)
     sizes, usual = task.input_sizes(card), task.encoding(card) if hasattr(task, "encoding") else ""
     outputs = max(1, len(card.labels))
-    given = list(_given(requirement, card, sizes, usual))
+    given = list(_given(requirement, card, sizes, usual, model))
     # a model that answers the task already is not searched for: it is made to meet the limits
     answering = not requirement.search.models and any(refusal is None and _answers(one) for one, _, refusal in given)
     for name in requirement.search.models or registry.names("models"):
@@ -161,12 +172,12 @@ def _networks(requirement: Requirement, card: DataCard) -> Iterator[tuple[ModelF
 
 
 def _given(
-    requirement: Requirement, card: DataCard, sizes: Sequence[tuple[int, ...]], usual: str
+    requirement: Requirement, card: DataCard, sizes: Sequence[tuple[int, ...]], usual: str, model: Path | None
 ) -> Iterator[tuple[ModelFamily, Network, Refusal | None]]:
     """What the families make of the checkpoint or the file that ``model`` names."""
     if not requirement.model:
         return
-    place = checkpoint_folder(requirement.model)
+    place = model or checkpoint_folder(requirement.model)
     if place.suffix == ".onnx" and place.is_file():
         check_model(place)  # before any runtime sees it
     outputs = max(1, len(card.labels))

@@ -138,8 +138,9 @@ class RequirementForm(_Form):
         default_factory=lambda: SearchForm.model_validate({})
     )
     """Restricts the search."""
-    model: Annotated[str, Must("the path of a checkpoint folder or an ONNX file, or a hub id", "checkpoints/mine")] = ""
-    """A checkpoint to include among the candidates; an ONNX file that knows the labels is the only one."""
+    model: Annotated[str, Must("the path of a model file or a checkpoint folder, or a hub id", "checkpoints/mine")] = ""
+    """A trained model of your own (.onnx, .pt2, .keras, .tflite, a SavedModel) or a checkpoint: a candidate, the only
+    one where it knows the labels."""
     seed: Annotated[int, Field(ge=0, lt=2**32), Must("a whole number from 0 to 4294967295", "0")] = 0
     """Same seed, same choices."""
 

@@ -29,7 +29,7 @@ def fit(job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, 
     started = time.perf_counter()
     settle(job.threads)
     tell(f"{job.network.id}: reading the training data", 0.0)
-    module = fitted(job, data)
+    module, remarks = fitted(job, data)
     seconds = time.perf_counter() - started
     score = Scorer(job, data, _CPU, torch.float32).score(module)
     tell(f"{job.network.id}: {registry.get('tasks', job.task).metrics[0].title} {score.value:.3f}", 1.0)
@@ -40,11 +40,12 @@ def fit(job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, 
         samples_per_s=len(data.split("train")) / seconds,
         seconds=time.perf_counter() - started,
         conditions=conditions(_CPU, torch.float32, job),
+        remarks=remarks,
     )
 
 
-def fitted(job: TrainJob, data: PreparedData) -> nn.Module:
-    """The module with its buffers set."""
+def fitted(job: TrainJob, data: PreparedData) -> tuple[nn.Module, tuple[str, ...]]:
+    """The module with its buffers set, and what its family remarks on it and the data."""
     family = registry.get("models", job.network.model)
     task = registry.get("tasks", job.task)
     train = data.split("train")
@@ -61,14 +62,15 @@ def fitted(job: TrainJob, data: PreparedData) -> nn.Module:
 
     with torch.no_grad():
         family.fit(module, batches)
-    return module.eval()
+        remarks = tuple(family.remarks(module.eval(), batches)) if hasattr(family, "remarks") else ()
+    return module.eval(), remarks
 
 
 def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell) -> ThroughputResult:
     """As fast as fitting truly is, since it is quick; the module that is scored has random content."""
     settle(job.threads)
     before, started = read_cpu_times(), time.perf_counter()
-    module = fitted(job, data)
+    module, _ = fitted(job, data)
     rate = len(data.split("train")) / (time.perf_counter() - started)
     load = foreign_load(before)
     evaluated = Scorer(job, data, _CPU, torch.float32, limit=1024).score(module).samples_per_s

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sartor.catalog.models.parts import onnx_graphs
+from sartor.catalog.models.parts import graph_health, onnx_graphs
 from sartor.catalog.models.parts.onnx_graphs import Entry, Exit
+from sartor.errors import Unsupported
 from sartor.torch_onnx import OPSET, torch_to_onnx
 from sartor.types import Network
 
@@ -81,10 +82,20 @@ class GivenGraph(nn.Module):
         """See the class."""
         if self.stand_in.found is not None:
             return self.stand_in.found
+        found = self.running(self.graph, self._pixels(x))
+        return tuple(one.to(x.device) for one in found)
+
+    def _pixels(self, x: Tensor) -> Tensor:
+        """(n, 3, H, W), or (n, 1, H, W) of grey, in the range and order of colours that the graph takes."""
         pixels = x * self.std[:, None, None] + self.mean[:, None, None]
         asked = (pixels * self.scale[:, None, None] + self.shift[:, None, None])[:, self.order]
-        found = self.running(self.graph, asked.round().clamp(0, 255) if self.entry.whole else asked)
-        return tuple(one.to(x.device) for one in found)
+        asked = asked.mean(1, keepdim=True) if self.entry.channels == 1 else asked
+        return asked.round().clamp(0, 255) if self.entry.whole else asked
+
+    def asked(self, x: Tensor) -> Array:
+        """Samples as the graph's input takes them."""
+        asked: Array = self.running.array(self._pixels(x))
+        return asked
 
     @contextmanager
     def answering(self, outputs: tuple[Tensor, ...]) -> Iterator[None]:
@@ -119,7 +130,7 @@ def spread(batches: Callable[[], Iterator[tuple[Tensor, Tensor]]], most: int) ->
     return torch.stack([sample for sample, _ in chosen]), torch.stack([truth for _, truth in chosen])
 
 
-def settle(given: GivenGraph, samples: Tensor, truths: Tensor, judge: Judge) -> float:
+def settle(given: GivenGraph, samples: Tensor, truths: Tensor, judge: Judge, few: int = 0) -> float:
     """Keep the range of pixels and the order of colours by which answers are best; returns how good they are.
 
     Args:
@@ -127,6 +138,10 @@ def settle(given: GivenGraph, samples: Tensor, truths: Tensor, judge: Judge) -> 
         samples: (n, 3, H, W), normalised.
         truths: (n, …).
         judge: outputs and truths to a number, higher is better.
+        few: samples on which every range is tried, of which the better half is tried on all; 0 for all at once.
+
+    Raises:
+        Unsupported: ``NOT_FINITE``: it answers NaN or infinity; names the node.
     """
 
     def ask(name: str, order: Sequence[int]) -> None:
@@ -135,18 +150,36 @@ def settle(given: GivenGraph, samples: Tensor, truths: Tensor, judge: Judge) -> 
         given.shift.copy_(torch.tensor(shift))
         given.order.copy_(torch.tensor(order))
 
-    def tried(name: str, order: Sequence[int]) -> float:
+    def tried(name: str, order: Sequence[int], step: int = 1) -> float:
         ask(name, order)
-        return judge(given(samples), truths)
+        return judge(given(samples[::step]), truths[::step])
 
-    straight = (0, 1, 2)
-    values = {name: tried(name, straight) for name in (("0..255",) if given.entry.whole else tuple(RANGES))}
+    straight, step = (0, 1, 2), -(-len(samples) // few) if few else 1
+    values = {name: tried(name, straight, step) for name in (("0..255",) if given.entry.whole else tuple(RANGES))}
+    if step > 1:
+        better = sorted(values, key=values.__getitem__, reverse=True)[: -(-len(values) // 2)]
+        values = {name: tried(name, straight) for name in better}
     best = max(values, key=values.__getitem__)  # the first of equals
-    turned = tried(best, _BLUE_FIRST)
-    if turned > values[best]:
-        return turned
-    ask(best, straight)
-    return values[best]
+    value = turned = tried(best, _BLUE_FIRST)
+    if turned <= values[best]:
+        ask(best, straight)
+        value = values[best]
+    _refuse_broken(given, samples)
+    return value
+
+
+def _refuse_broken(given: GivenGraph, samples: Tensor) -> None:
+    """Raise ``Unsupported`` where the graph answers NaN or infinity to a sample, however it is asked best."""
+    for place, sample in enumerate(samples):
+        outputs = given(sample[None])
+        if all(bool((one < torch.inf).all()) for one in outputs):  # false for NaN too; -inf is a logarithm of 0
+            continue
+        where = graph_health.first_broken(given.graph.numpy().tobytes(), given.entry, given.asked(sample[None])[0])
+        raise Unsupported(
+            "NOT_FINITE",
+            f"{given.model_name} answers NaN or infinity to picture {place} of {len(samples)} of train"
+            f"{': ' + where if where else ''}",
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- exporting
@@ -199,7 +232,10 @@ def _before(wrapped: Any, given: GivenGraph) -> tuple[list[Any], dict[str, Array
         last = nodes[-1].output[0] if nodes else "input"
         nodes.append(helper.make_node(operator, [last, *others], [f"before_{len(nodes)}"], **attributes))
 
-    as_it_is = given.entry.whole and bool((factor - 1).abs().max() < 1e-4) and bool(offset.abs().max() < 0.1)
+    grey = given.entry.channels == 1
+    as_it_is = (
+        given.entry.whole and not grey and bool((factor - 1).abs().max() < 1e-4) and bool(offset.abs().max() < 0.1)
+    )
     if not as_it_is:
         constants["pixels/factor"], constants["pixels/offset"] = (
             one.numpy().astype(np.float32) for one in (factor, offset)
@@ -207,12 +243,15 @@ def _before(wrapped: Any, given: GivenGraph) -> tuple[list[Any], dict[str, Array
         step("Cast", to=TensorProto.FLOAT)
         step("Mul", "pixels/factor")
         step("Add", "pixels/offset")
+        if grey:
+            constants["pixels/colours"] = np.array([3], np.int64)
+            step("ReduceMean", "pixels/colours", keepdims=1)
         if given.entry.whole:
             constants["pixels/black"], constants["pixels/white"] = np.array(0, np.float32), np.array(255, np.float32)
             step("Round")
             step("Clip", "pixels/black", "pixels/white")
             step("Cast", to=TensorProto.UINT8)
-    if given.order.tolist() != [0, 1, 2]:
+    if given.order.tolist() != [0, 1, 2] and not grey:
         constants["pixels/order"] = given.order.numpy().copy()
         step("Gather", "pixels/order", axis=3)
     if not given.entry.channels_last:

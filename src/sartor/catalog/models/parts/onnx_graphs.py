@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class Entry:
         channels_last: (n, H, W, 3) instead of (n, 3, H, W).
         single: takes one picture at a time.
         whole: takes uint8, not floats.
+        channels: 3, or 1 for grey.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Entry:
     channels_last: bool
     single: bool
     whole: bool
+    channels: int = 3
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def entry_of(model: ModelProto, name: str) -> Entry:
     """Where pictures go in.
 
     Raises:
-        Refused: it does not take one batch of pictures of three channels, or is of an old opset.
+        Refused: it does not take one batch of pictures of three channels or of one, or is of an old opset.
     """
     import onnx
 
@@ -114,17 +117,20 @@ def entry_of(model: ModelProto, name: str) -> Entry:
     shape = _sides(inputs[0]) if len(inputs) == 1 else []
     kind = inputs[0].type.tensor_type.elem_type if inputs else 0
     known = kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8)
-    if len(shape) != 4 or not known or 3 not in (shape[1], shape[3]):
+    channels = 3 if len(shape) == 4 and 3 in (shape[1], shape[3]) else 1
+    if len(shape) != 4 or not known or channels not in (shape[1], shape[3]):
         found = ", ".join(f"{value.name} {_sides(value)}" for value in inputs) or "nothing"
         raise Refused(
-            f"{name} takes {found}; it must take one batch of pictures, float or uint8, (n, 3, H, W) or (n, H, W, 3)"
+            f"{name} takes {found}; it must take one batch of pictures, float or uint8, (n, 3, H, W) or (n, H, W, 3), "
+            "or with one channel for grey"
         )
     if shape[0] > 1:
         raise Refused(f"{name} takes {shape[0]} pictures at a time; export it with an open batch or a batch of 1")
-    last = shape[1] != 3
+    last = shape[1] != channels
     sides = (shape[1], shape[2]) if last else (shape[2], shape[3])
     whole = kind == onnx.TensorProto.UINT8
-    return Entry(inputs[0].name, (sides[0], sides[1]) if min(sides) > 0 else None, last, shape[0] == 1, whole)
+    size = (sides[0], sides[1]) if min(sides) > 0 else None
+    return Entry(inputs[0].name, size, last, shape[0] == 1, whole, channels)
 
 
 def exits_of(model: ModelProto, entry: Entry, size: Sequence[int]) -> list[Exit]:
@@ -174,7 +180,7 @@ def with_size(model: ModelProto, entry: Entry, batch: int, size: Sequence[int]) 
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    sides = (batch, *size, 3) if entry.channels_last else (batch, 3, *size)
+    sides = (batch, *size, entry.channels) if entry.channels_last else (batch, entry.channels, *size)
     given = next(value for value in copy.graph.input if value.name == entry.name)
     for side, wanted in zip(given.type.tensor_type.shape.dim, sides, strict=True):
         side.dim_value = wanted
@@ -217,7 +223,7 @@ class Running:
         self._session: Any = None
 
     def __call__(self, graph: Any, pixels: Any) -> tuple[Any, ...]:
-        """Pixels (n, 3, H, W) to float32 outputs (n, …); ``graph`` is a tensor of the file's bytes.
+        """Pixels (n, channels, H, W) to float32 outputs (n, …); ``graph`` is a tensor of the file's bytes.
 
         Where pictures have different numbers of rows, the shorter ones are filled with zeros.
         """
@@ -226,8 +232,7 @@ class Running:
 
         if self._session is None:
             self._session = _opened(graph.numpy().tobytes())
-        given = pixels.permute(0, 2, 3, 1) if self._entry.channels_last else pixels
-        array = np.ascontiguousarray(given.detach().cpu().numpy(), np.uint8 if self._entry.whole else np.float32)
+        array = self.array(pixels)
         apart = self._entry.single or bool(self._unbatched)
         parts = [array[place : place + 1] for place in range(len(array))] if apart else [array]
         rows = [self._session.run(self._outputs, {self._entry.name: part}) for part in parts]
@@ -237,6 +242,13 @@ class Running:
             pieces = [piece[None] for piece in pieces] if name in self._unbatched else pieces
             found.append(torch.from_numpy(_stacked(pieces)))
         return tuple(found)
+
+    def array(self, pixels: Any) -> Any:
+        """Pixels (n, channels, H, W) as the graph's input takes them."""
+        import numpy as np
+
+        given = pixels.permute(0, 2, 3, 1) if self._entry.channels_last else pixels
+        return np.ascontiguousarray(given.detach().cpu().numpy(), np.uint8 if self._entry.whole else np.float32)
 
 
 def _stacked(pieces: Sequence[Any]) -> Any:
@@ -261,8 +273,15 @@ def _opened(content: bytes) -> Any:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own errors have no common class
-        reason = " ".join(str(error).split())[:200]
-        raise Unsupported("CANNOT_RUN", f"ONNX Runtime does not open the given model: {reason}") from None
+        raise Unsupported("CANNOT_RUN", f"ONNX Runtime does not open the given model: {_reason(str(error))}") from None
+
+
+def _reason(words: str) -> str:
+    """The operator that ONNX Runtime lacks and its node, where it says so; else its own words."""
+    found = re.search(r"implementation for (\w+)\((\d+)\) node with name '([^']*)'", words)
+    if found:
+        return f"node {found[3]!r} ({found[1]} of opset {found[2]}) is not implemented for its types"
+    return " ".join(words.split())[:200]
 
 
 # ------------------------------------------------------------------------------------------------------- joining
