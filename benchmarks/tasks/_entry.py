@@ -59,8 +59,12 @@ def parser(document: str, example: str) -> argparse.ArgumentParser:
         "--requirement", type=Path, default=EXAMPLES / example, help="run here where no package is named (%(default)s)"
     )
     made.add_argument("--time", type=_seconds, default=120.0, metavar="2m", help="for that run (%(default).0f s)")
-    made.add_argument("--objectives", default="", metavar="{rmse: 1}",
-                      help="of that run; default: the task's first metric alone, where near ties go to the cheaper")  # fmt: skip
+    made.add_argument(
+        "--objectives",
+        default="",
+        metavar="{rmse: 1}",
+        help="of that run; default: the first metric, near ties cheaper",
+    )
     made.add_argument("--seconds", type=float, default=0.0, help="each peer may learn; default: as long as the run did")
     made.add_argument("--peers", default="", help="only those whose names hold one of these words, e.g. lbp,pca")
     made.add_argument("--blocks", type=int, default=BLOCKS, help="in which all take their turns (%(default)s)")
