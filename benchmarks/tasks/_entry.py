@@ -59,6 +59,12 @@ def parser(document: str, example: str) -> argparse.ArgumentParser:
         "--requirement", type=Path, default=EXAMPLES / example, help="run here where no package is named (%(default)s)"
     )
     made.add_argument("--time", type=_seconds, default=120.0, metavar="2m", help="for that run (%(default).0f s)")
+    made.add_argument(
+        "--objectives",
+        default="",
+        metavar="{rmse: 1}",
+        help="of that run; default: the first metric, near ties cheaper",
+    )
     made.add_argument("--seconds", type=float, default=0.0, help="each peer may learn; default: as long as the run did")
     made.add_argument("--peers", default="", help="only those whose names hold one of these words, e.g. lbp,pca")
     made.add_argument("--blocks", type=int, default=BLOCKS, help="in which all take their turns (%(default)s)")
@@ -146,7 +152,7 @@ def _own_run(asked: argparse.Namespace, tasks: tuple[str, ...], folder: Path) ->
         raise Skipped(f"{asked.requirement} asks for {requirement.task}; give one for {' or '.join(tasks)}")
     primary, costs = registry.get("tasks", requirement.task).metrics[0].name, index(COST_METRICS)
     free = [f"limits.{limit.metric}=null" for limit in requirement.limits if limit.metric not in costs]
-    changes = [f"budget.time={asked.time:.0f}s", f"objectives={{{primary}: 1}}", *free]
+    changes = [f"budget.time={asked.time:.0f}s", f"objectives={asked.objectives or f'{{{primary}: 1}}'}", *free]
     command = [sys.executable, "-m", "sartor.cli", "run", str(asked.requirement), *changes, "--quiet"]
     command += ["--workspace", str(folder / ".sartor"), "--runs", str(folder / "runs")]
     kept = sorted((folder / "runs").glob("*/decision.json"))
