@@ -50,7 +50,7 @@ class Fits(World):
             return Outcome(key, None, Refusal("CRASHED", "pretend crash"), self.each, False)
         done = super()._do(action, key)
         assert isinstance(done.result, TrainResult)
-        return Outcome(key, done.result, None, self.each, False)
+        return Outcome(key, replace(done.result, seconds=self.each - 1.0), None, self.each, False)
 
 
 def trainings(actions):
