@@ -87,7 +87,7 @@ lite = tf.lite.TFLiteConverter.from_saved_model(f"{folder}/mine_saved")
 lite.optimizations = [tf.lite.Optimize.DEFAULT]
 lite.representative_dataset = lambda: ([np.random.rand(1, 16, 16, 3).astype("float32")] for _ in range(50))
 lite.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-lite.inference_input_type = tf.uint8
+lite.inference_input_type = lite.inference_output_type = tf.uint8
 open(f"{folder}/mine_int8.tflite", "wb").write(lite.convert())
 keras.Model(picture, layers.Dense(4)(layers.Flatten()(layers.Lambda(lambda t: t * 2, name="doubled")(picture)))).save(
     f"{folder}/lambda.keras")
