@@ -24,10 +24,10 @@ class Small(torch.nn.Module):
         super().__init__()
         self.see = torch.nn.Conv2d(3, 4, 3, padding=1)
         self.settle = torch.nn.BatchNorm2d(4)
-        self.tell = torch.nn.Linear(4, 3)
+        self.add_module("3", torch.nn.Linear(4, 3))  # as layers of a Sequential are called
 
     def forward(self, x):
-        return self.tell(self.settle(self.see(x)).relu().mean(dim=(2, 3)))
+        return self.get_submodule("3")(self.settle(self.see(x)).relu().mean(dim=(2, 3)))
 
 
 class Fourier(torch.nn.Module):

@@ -8,13 +8,17 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from sartor.errors import Refused, Unsupported
 from sartor.evidence import Workspace
 from sartor.stages.translate import formats, job_of, placed, translate
 from sartor.stages.translate.keras_file import check_keras
+from sartor.stages.translate.tensorflow_child import _in_order
+from sartor.stages.translate.tensorflow_tool import _give_numbers
 
 DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {"name": "tell"}, "registered_name": None}
 
@@ -67,6 +71,33 @@ def test_damaged_and_stuffed_files_are_refused():
         check_keras(keras_file(**{"config.json": b"[]"}), "mine.keras", "")
 
 
+def twice(path, kind):
+    """A graph that doubles ``x``, into ``y``."""
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])], "twice",
+        [helper.make_tensor_value_info("x", kind, [1, 2])], [helper.make_tensor_value_info("y", kind, [1, 2])],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return str(path)
+
+
+def test_bytes_are_asked_and_answered_as_what_they_stand_for(tmp_path):
+    asked, answered = {"in:0": np.array([[1, 3]], np.uint8)}, {"out:0": np.array([[2, 6]], np.uint8)}
+    steps = {"in:0": (0.5, 1), "out:0": (0.25, 2)}
+    floats = _in_order(twice(tmp_path / "floats.onnx", TensorProto.FLOAT), asked, answered, steps)
+    assert floats[0]["x"].tolist() == [[0.0, 1.0]]
+    assert floats[1][0].tolist() == [[0.0, 1.0]]
+    assert floats[2] == [[0.0, 0]]
+    path = twice(tmp_path / "bytes.onnx", TensorProto.UINT8)
+    given, told, left = _in_order(path, asked, answered, steps)
+    assert (given["x"].dtype, told[0].dtype, left) == (np.uint8, np.uint8, [[0.25, 2]])
+    model = onnx.load(path)
+    _give_numbers(model, 0, *left[0])
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    assert session.run(None, given)[0].tolist() == [[0.0, 1.0]]
+    assert json.loads(json.dumps(left)) == [[0.25, 2]]
+
+
 # ------------------------------------------------------------------------------------------- with TensorFlow itself
 
 MAKE = """
@@ -87,7 +118,7 @@ lite = tf.lite.TFLiteConverter.from_saved_model(f"{folder}/mine_saved")
 lite.optimizations = [tf.lite.Optimize.DEFAULT]
 lite.representative_dataset = lambda: ([np.random.rand(1, 16, 16, 3).astype("float32")] for _ in range(50))
 lite.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-lite.inference_input_type = tf.uint8
+lite.inference_input_type = lite.inference_output_type = tf.uint8
 open(f"{folder}/mine_int8.tflite", "wb").write(lite.convert())
 keras.Model(picture, layers.Dense(4)(layers.Flatten()(layers.Lambda(lambda t: t * 2, name="doubled")(picture)))).save(
     f"{folder}/lambda.keras")

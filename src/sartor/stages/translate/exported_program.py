@@ -29,7 +29,7 @@ _UNREAD = re.compile(
 _MOST_MEMBERS = 100_000
 _LONGEST_EXTRA = 1 << 20  # bytes
 
-_NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
+_NAME = re.compile(r"\w+(\.\w+)*")  # parameters of unnamed layers begin with a digit
 _TARGET = re.compile(
     r"torch\.ops\.(aten|prims)\.(?!from_file)\w+\.\w+"
     r"|torch\.ops\.higher_order\.wrap_with_set_grad_enabled"

@@ -76,11 +76,11 @@ def _converted(tf: Any, request: dict[str, Any]) -> dict[str, Any]:
                 _check_operators(saved, name, request)
             asked, answered = _ask_saved(tf, saved, name)
             _run_converter(["--saved-model", saved, "--signature_def", "serving_default"], folder, name)
-    given, told = _in_order(os.path.join(folder, "converted.onnx"), asked, answered, steps)
+    given, told, bytes_of = _in_order(os.path.join(folder, "converted.onnx"), asked, answered, steps)
     arrays = {f"asked_{place}": values for place, values in enumerate(given.values())}
     arrays |= {f"answered_{place}": values for place, values in enumerate(told)}
     np.savez(os.path.join(folder, "answers.npz"), **arrays)
-    return {"inputs": list(given), "outputs": len(told), "quantised": quantised}
+    return {"inputs": list(given), "outputs": len(told), "quantised": quantised, "steps": bytes_of}
 
 
 def _check_operators(folder: str, name: str, request: dict[str, Any]) -> None:
@@ -188,32 +188,35 @@ def _plain_kernels(tf: Any) -> Any:
 
 def _in_order(
     path: str, asked: dict[str, Any], answered: dict[str, Any], steps: dict[str, Any]
-) -> tuple[dict[str, Any], list[Any]]:
-    """What is asked by names of the graph's inputs, and answers in the order of its outputs; empty where names differ.
+) -> tuple[dict[str, Any], list[Any], list[Any]]:
+    """What is asked by names of the graph's inputs, answers in the order of its outputs, and steps of their bytes.
 
-    Bytes become the numbers that they stand for where the graph takes or gives floats.
+    Bytes become the numbers that they stand for where the graph takes or gives floats; empty where names differ.
     """
     import onnx
 
     graph = onnx.load(path).graph
 
-    def fitted(values: Any, own: dict[str, Any]) -> dict[str, Any] | None:
-        if len(values) == len(own) == 1:
-            pairs = [(values[0], next(iter(own)))]
-        elif {value.name for value in values} == set(own):
-            pairs = [(value, value.name) for value in values]
-        else:
-            return None
-        found = {}
-        for value, name in pairs:
+    def fitted(values: Any, own: dict[str, Any]) -> list[tuple[str, Any, list[float]]]:
+        names = [value.name for value in values]
+        if len(names) != len(own) or (len(names) > 1 and set(names) != set(own)):
+            return []
+        found = []
+        for value in values:
+            name = value.name if value.name in own else next(iter(own))
             scale, zero = steps.get(name, (0.0, 0))
-            floats = value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-            real = floats and scale and own[name].dtype.kind in "iu"
-            found[value.name] = ((own[name].astype("float32") - zero) * scale).astype("float32") if real else own[name]
+            if not scale or own[name].dtype.kind not in "iu":
+                found.append((value.name, own[name], [0.0, 0]))
+            elif value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+                found.append((value.name, ((own[name].astype("float32") - zero) * scale).astype("float32"), [0.0, 0]))
+            else:
+                found.append((value.name, own[name], [float(scale), int(zero)]))
         return found
 
     inputs, outputs = fitted(graph.input, asked), fitted(graph.output, answered)
-    return (inputs, list(outputs.values())) if inputs and outputs else ({}, [])
+    if not inputs or not outputs:
+        return {}, [], []
+    return {name: values for name, values, _ in inputs}, [one[1] for one in outputs], [one[2] for one in outputs]
 
 
 if __name__ == "__main__":

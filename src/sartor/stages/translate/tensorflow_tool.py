@@ -67,7 +67,31 @@ def convert(job: TranslateJob, folder: Path) -> Converted:
     with np.load(folder / "answers.npz", allow_pickle=False) as kept:
         asked = {name: kept[f"asked_{place}"] for place, name in enumerate(reply["inputs"])}
         answered = [kept[f"answered_{place}"] for place in range(reply["outputs"])]
+    for place, (scale, zero) in enumerate(reply["steps"]):
+        if scale:
+            answered[place] = ((answered[place].astype(np.float32) - zero) * scale).astype(np.float32)
+            _give_numbers(model, place, scale, zero)
     return Converted(model, asked, answered, bool(reply["quantised"]))
+
+
+def _give_numbers(model: Any, place: int, scale: float, zero: float) -> None:
+    """Let an output give the numbers that its bytes stand for, in place."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    output = model.graph.output[place]
+    name = output.name
+    constants = {f"{name}/zero": zero, f"{name}/scale": scale}
+    model.graph.initializer.extend(numpy_helper.from_array(np.float32(value), key) for key, value in constants.items())
+    model.graph.node.extend(
+        [
+            helper.make_node("Cast", [name], [f"{name}/float"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", [f"{name}/float", f"{name}/zero"], [f"{name}/steps"]),
+            helper.make_node("Mul", [f"{name}/steps", f"{name}/scale"], [f"{name}/number"]),
+        ]
+    )
+    output.name = f"{name}/number"
+    output.type.tensor_type.elem_type = TensorProto.FLOAT
 
 
 def _asked(interpreter: str, request: Mapping[str, Any]) -> dict[str, Any]:
