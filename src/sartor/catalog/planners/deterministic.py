@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from statistics import NormalDist
 
 from sartor.catalog.contracts import Action, Plan, Situation
 from sartor.catalog.planners.parts.confirmation import Confirmation
+from sartor.catalog.planners.parts.deployment import Deployment
 from sartor.catalog.planners.parts.distil import Distil
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.leftover import Leftover
 from sartor.catalog.planners.parts.prospect import GAIN_EXPONENT, falling, prospect
-from sartor.catalog.planners.parts.repair import Repair
 from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.rungs import SLACK, Rungs
 from sartor.catalog.planners.parts.schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder
 from sartor.catalog.planners.parts.scout import Scout
-from sartor.catalog.planners.parts.threads import MOST_WAYS
 from sartor.catalog.planners.parts.trainer import Trainer
 from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
 from sartor.intervals import expected_maximum
 from sartor.jobs import DescribeJob
 from sartor.registry import register
-from sartor.types import Candidate, Fate, Network, Record, Verdict
+from sartor.types import Candidate, Fate, Network, Verdict
 
 COMPUTED_SHARE = 0.3  # of the training time goes into computing networks …
 JUDGED_SHARE = 0.6  # … and no more than this into that and their scores
@@ -71,7 +69,7 @@ class _Course:
         self.trainer = Trainer(situation, self.effort, self.forecast, self.reserve)
         self.scout = Scout(situation, self.shop, self.forecast, self.reserve, self.trainer, self.effort)
         self.distil = Distil(situation, self.shop, self.trainer)
-        self.repair = Repair(situation, self.shop, self.forecast, self.reserve, self.scout)
+        self.deployment = Deployment(situation, self.shop, self.forecast, self.reserve, self.trainer, self.scout)
 
     def run(self) -> Plan:
         yield from self._describe()
@@ -181,7 +179,7 @@ class _Course:
             fitted += max(0.0, took[family] - beside)  # what any training takes, the first of a run most, is no fitting
             error = math.inf
             if weights:
-                yield from self._deploy(network, weights)
+                yield from self.deployment.run(network, weights)
                 error = self.trainer.promised(self.trainer.score(network, weights), 1.0)
             errors[family] = min(error, errors.get(family, math.inf))
         return [network for network in fitting if not is_computed(network)]
@@ -223,12 +221,12 @@ class _Course:
             seconds = max(time / waiting, self.forecast.training())
             weights = yield from self.trainer.train(network, epochs, seconds, floor=self.trainer.floor())
             if weights:
-                yield from self._deploy(network, weights)
+                yield from self.deployment.run(network, weights)
                 scores.pop(network.id, None)
                 reached[network.id] = self.trainer.score(network, weights)
         if scores and not reached:  # there was no time for a long training: the best of the short ones must do
             best = min((n for n in ranked if n.id in scores), key=lambda n: self.trainer.promised(scores[n.id], 1.0))
-            yield from self._deploy(best, self.trainer.latest(best))
+            yield from self.deployment.run(best, self.trainer.latest(best))
             scores.pop(best.id)
         if reached and not halved:
             yield from self._try_plain_at_length(ranked, rates, reached, begun)
@@ -236,7 +234,7 @@ class _Course:
             yield from self._train_longer(ranked, rates, reached, begun)
             taught = yield from self.distil.run([n for n in ranked if n.id in reached], rates)
             if taught is not None:
-                yield from self._deploy(*taught)
+                yield from self.deployment.run(*taught)
         for network in ranked:
             if network.id in scores:
                 why = f"{scores[network.id]:.3f} after a short training; {ranked[0].id} promised more"
@@ -270,7 +268,7 @@ class _Course:
         if self.trainer.seconds(rates[best.id], epochs[best.id]) < time:
             weights = yield from self.trainer.try_plain(best, epochs[best.id], time, scores[best.id])
             if weights:
-                yield from self._deploy(best, weights)
+                yield from self.deployment.run(best, weights)
 
     def _train_longer(
         self, networks: Sequence[Network], rates: dict[str, float], scores: dict[str, float], epochs: dict[str, float]
@@ -283,7 +281,7 @@ class _Course:
             weights = yield from self.trainer.train(best, longer, time, floor=0.0, again=True)
             score = self.trainer.score(best, weights) if weights else scores[best.id]
             if self.trainer.promised(score, 1.0) < self.trainer.promised(scores[best.id], 1.0):
-                yield from self._deploy(best, weights)
+                yield from self.deployment.run(best, weights)
 
     def _bracket(self, fitting: Sequence[Network]) -> Step[tuple[list[Network], dict[str, float]]]:
         """Networks that get a first training, largest first, with the rate each trains at."""
@@ -340,7 +338,7 @@ class _Course:
                 probing = self.scout.probing(record.candidate) + self.reserve.judging(network)
                 if not value_of(record, "latency_p50_ms") and self.reserve.has_time_for(probing):
                     yield from self.scout.probe(record.candidate)
-            yield from self._deploy(network, weights, even_if_ruled_out=True)
+            yield from self.deployment.run(network, weights, even_if_ruled_out=True)
         probed = [
             (latency, r.candidate.network)
             for r in self.now.records()
@@ -361,7 +359,7 @@ class _Course:
                 epochs = self.trainer.epochs(network, rate, time)
             weights = yield from self.trainer.train(network, epochs, time, floor=0.0)
             if weights:
-                yield from self._deploy(network, weights, even_if_ruled_out=True)
+                yield from self.deployment.run(network, weights, even_if_ruled_out=True)
             return
 
     def _best_known(self) -> list[tuple[Network, str]]:
@@ -375,86 +373,6 @@ class _Course:
         return [
             (network, weights) for _, _, network, weights in sorted(known, reverse=True)[: self.effort.survivors + 1]
         ]
-
-    # --------------------------------------------------------------------------------------- files and their quality
-
-    def _deploy(self, network: Network, weights: str, *, even_if_ruled_out: bool = False) -> Step[None]:
-        """Evaluate a trained network on validation in its fastest deployments, each parent before its child.
-
-        Ways that were not measured yet are measured now. The first is evaluated in any case, further ones while there
-        is time for them beside the confirmation.
-        """
-        most, begun, scored = self.reserve.deployments(network, 1.0), False, set[str]()
-        wanted = self.reserve.to_deploy(network, most, even_if_ruled_out=even_if_ruled_out)
-        while wanted:
-            for record in wanted:
-                if begun and not self._has_time_to_deploy(record, even_if_ruled_out=even_if_ruled_out):
-                    return
-                candidate = record.candidate
-                if not value_of(record, "latency_p50_ms"):
-                    yield from self.scout.probe(candidate)
-                ruled_out = candidate.id not in self.now.open_candidates() and not even_if_ruled_out
-                if not ruled_out or candidate.id in self.reserve.parents(network):
-                    begun = True
-                    yield from self.shop.evaluate(candidate, weights, "validation")
-                    scored.add(candidate.id)
-            wanted = [] if begun else self.reserve.to_deploy(network, 1)
-        if not even_if_ruled_out:
-            yield from self.repair.run(network, weights, scored)
-        yield from self._deploy_on_fewer_threads(network, weights, scored)
-        yield from self._store_smaller(network, weights, scored)
-
-    def _deploy_on_fewer_threads(self, network: Network, weights: str, scored: set[str]) -> Step[None]:
-        """The fastest ways scored with fewer threads too; what is as fast so is scored, and takes less of a machine."""
-        fastest = next(iter(self.reserve.to_deploy(network, 1)), None)
-        if fastest is None:
-            return
-        more = MOST_WAYS * self.scout.probing(fastest.candidate)
-        more += self.forecast.evaluating(fastest.candidate, "validation") + self.reserve.confirming(fastest)
-        if not self.reserve.has_time_for(more):
-            return
-        yield from self.scout.try_fewer(network)
-        for record in self.reserve.to_deploy(network, MOST_WAYS):
-            new = record.candidate.fewer and record.candidate.id not in scored
-            if new and self._has_time_to_deploy(record, even_if_ruled_out=False):
-                yield from self.shop.evaluate(record.candidate, weights, "validation")
-                scored.add(record.candidate.id)
-
-    def _store_smaller(self, network: Network, weights: str, scored: set[str]) -> Step[None]:
-        """The fastest way scored that may have smaller weights, unless a compressed one does as well, or may."""
-        openings = scored & self.now.open_candidates()
-        records = {r.candidate.id: r for r in self.shop.of(network)}
-        shared = {_with_all_threads(records[name].candidate): records[name] for name in openings}
-        children = {r.parent: r for r in records.values() if r.notes.get("stores_less") and r.parent in shared}
-        if not children:
-            return
-        parent = min(children, key=lambda name: (value_of(shared[name], "latency_p50_ms"), name))
-        root = shared[parent]
-        compressed = [r for r in records.values() if r.parent and not r.notes.get("stores_less")]
-        judged = [r for r in compressed if r.candidate.id in openings]
-        tried = any(r.candidate.id in scored for r in compressed)
-        untried = not tried and any(r.candidate.id in self.now.open_candidates() for r in compressed)
-        if untried or any(self.trainer.as_good(record, root) for record in judged):
-            return
-        child = children[parent]
-        if self._has_time_to_deploy(child, even_if_ruled_out=False):
-            if not value_of(child, "latency_p50_ms"):
-                yield from self.scout.probe(child.candidate)
-            yield from self.shop.evaluate(child.candidate, weights, "validation")
-
-    def _has_time_to_deploy(self, record: Record, *, even_if_ruled_out: bool) -> bool:
-        """True where one more way can be scored, and measured where it was not, before a confirmation."""
-        candidate = record.candidate
-        seconds = self.forecast.making(candidate) + self.forecast.evaluating(candidate, "validation")
-        seconds += 0.0 if value_of(record, "latency_p50_ms") else self.scout.probing(candidate)
-        return self.reserve.has_time_for(
-            seconds + (0.0 if even_if_ruled_out else self.reserve.least_confirming(record))
-        )
-
-
-def _with_all_threads(candidate: Candidate) -> str:
-    """The id of a candidate run with as many threads as the target allows."""
-    return replace(candidate, fewer=False).id
 
 
 def _is_scored(fate: Fate) -> bool:
