@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from test_deterministic import EASY, of
-from world import World, findings, play
+from world import World, findings, networks, play
 
 from sartor.jobs import DescribeJob
 
@@ -70,9 +70,16 @@ def test_the_decision_says_what_more_time_would_buy_and_calls_it_an_estimate(lim
 
 
 def test_without_a_training_more_time_would_train_something():
-    known = findings(EASY, seconds=30.0)
+    known = findings(EASY, seconds=15.0)
     play(known, World(slow=2.5))
+    assert not any(known.trained(network.id) for network, _ in networks() if network.model != "linear-pixels")
     assert known.decision().prospect.startswith("more time would train some of")
+
+
+def test_what_hardly_saw_its_data_makes_nothing_infeasible():
+    known = findings((("latency_p95_ms.max", 5), ("accuracy.min", 0.7)), seconds=60.0, samples=400_000)
+    play(known, World(samples=400_000))
+    assert known.decision().status == "inconclusive"
 
 
 def test_what_a_prospect_says_of_the_score_is_never_worse_than_now():

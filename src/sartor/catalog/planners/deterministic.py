@@ -143,7 +143,7 @@ class _Course:
             longest = max(longest, before - self.now.left_s())
 
     def _fit_computed(self, fitting: Sequence[Network]) -> Step[list[Network]]:
-        """Fit what is computed in one pass, in a share of the time; what is trained is returned.
+        """Fit what is computed in one pass, in a share of the time or of what is left; what is trained is returned.
 
         The smallest of every family comes first, then the next larger one of the family that does best. There is
         nothing to halve or to try first: an attempt costs as much as the whole. What is not known to fit yet is
@@ -158,14 +158,13 @@ class _Course:
         start, time, fitted = self.now.left_s(), self.trainer.training_time(), 0.0
         errors: dict[str, float] = {}
         took: dict[str, float] = {}
-        while waiting and fitted <= share * time and start - self.now.left_s() <= max(share, JUDGED_SHARE) * time:
+        while waiting and start - self.now.left_s() <= max(share, JUDGED_SHARE) * time:
             family = next((name for name in waiting if name not in errors), "") or min(waiting, key=errors.__getitem__)
-            beside = self.forecast.training()
+            beside, left = self.forecast.training(), self.trainer.training_time()
             expected = beside + NEXT_LARGER * max(0.0, took.get(family, 0.0) - beside)
-            if self.trainer.training_time() < expected:
+            if left < expected or (fitted > share * time and expected > share * left):
                 break
             network = waiting[family].pop(0)
-            before = self.now.left_s()
             if not waiting[family]:
                 del waiting[family]
             if not self._is_fitting(network):
@@ -174,6 +173,7 @@ class _Course:
                     yield from self.scout.probe(way)
                 if not self._is_fitting(network):
                     continue
+            before = self.now.left_s()
             weights = yield from self.trainer.train(network, 1.0, 0.0, floor=0.0)
             took[family] = before - self.now.left_s()
             fitted += max(0.0, took[family] - beside)  # what any training takes, the first of a run most, is no fitting
