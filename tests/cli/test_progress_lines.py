@@ -50,7 +50,7 @@ def test_a_phase_is_said_once_however_often_the_run_comes_back_to_it(capsys):
             return [SimpleNamespace(measurements=[speed])] * self.measured
 
     known = Known()
-    job = SimpleNamespace(recipe=SimpleNamespace(epochs=1))
+    job = SimpleNamespace(recipe=SimpleNamespace(epochs=1, teacher=None))
     with_weights = TrainResult(Artifact("0" * 64, "safetensors", 1), (), 0.9, 1.0, 1.0)
 
     def course(progress):
