@@ -49,7 +49,7 @@ OPEN_CODES = frozenset({"NOT_TRIED", "NOT_FINALIST", "INCONCLUSIVE", "CHOSEN", "
 
 _BESIDE = frozenset({"compare", "explain"})  # stages whose refusal says nothing against a candidate
 
-WHOLE_EPOCHS, WHOLE_SAMPLES = 3.0, 500_000  # a training that saw its data less often, and fewer samples, was none
+WHOLE_EPOCHS, WHOLE_SAMPLES = 3.0, 1_000_000  # a training that saw its data less often, and fewer samples, was none
 TAIL = 1.2  # p95 over p50 on a quiet machine, about
 
 
