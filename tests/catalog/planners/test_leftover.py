@@ -42,3 +42,10 @@ def test_where_something_meets_the_limits_nothing_more_is_tried(monkeypatch):
     with_it = [action.subject for action in play(findings(MODEST), World())]
     monkeypatch.setattr(Leftover, "run", lambda self, is_enough: iter(()))
     assert [action.subject for action in play(findings(MODEST), World())] == with_it
+
+
+def test_networks_come_before_baselines_where_time_is_short_and_behind_them_where_it_is_not():
+    first = [
+        of(play(findings(MODEST, seconds=t, samples=400_000), World(samples=400_000)), "train")[0] for t in (90, 3600)
+    ]
+    assert [action.job.network.model == "linear-pixels" for action in first] == [False, True]

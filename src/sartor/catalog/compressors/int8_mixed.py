@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+from sartor.catalog.compressors.parts.options import settings_of
 from sartor.catalog.compressors.parts.qdq import prepare, suiting, weighted_places
 from sartor.catalog.compressors.parts.trials import Method, Trials
-from sartor.errors import Unsupported, nearest
+from sartor.errors import Unsupported
 from sartor.registry import register
 from sartor.types import Device, Options, Provenance
 
@@ -180,17 +181,7 @@ def read_settings(options: Options) -> Settings:
     Raises:
         Unsupported: ``BAD_OPTION``, with what is allowed.
     """
-    known = {field.name: field.default for field in fields(Settings)}
-    for name, value in options.items():
-        if name not in known:
-            near = nearest(name, known)
-            hint = f" Did you mean {near}?" if near else f" There are: {', '.join(known)}."
-            raise Unsupported("BAD_OPTION", f"int8-mixed has no option {name!r}.{hint}")
-        if isinstance(known[name], bool) and not isinstance(value, bool):
-            raise Unsupported("BAD_OPTION", f"int8-mixed option {name} is {value!r}; it must be true or false")
-    settings = Settings(**options)
-    if settings.activation not in ("uint8", "int8"):
-        raise Unsupported("BAD_OPTION", f"activation is {settings.activation!r}; it must be uint8 or int8")
+    settings = settings_of("int8-mixed", Settings, options)
     tolerance = settings.tolerance
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance <= 1:
         raise Unsupported("BAD_OPTION", f"tolerance is {tolerance!r}; it must be above 0 and at most 1")

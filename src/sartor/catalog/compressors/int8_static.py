@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import redirect_stdout
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
+from sartor.catalog.compressors.parts.options import settings_of
 from sartor.catalog.compressors.parts.qdq import CARRIED, WEIGHTED, Reader, between, prepare, suiting, weighted_places
-from sartor.errors import Unsupported, nearest
+from sartor.errors import Unsupported
 from sartor.registry import register
 from sartor.types import Device, Options, Provenance
 
@@ -46,19 +47,9 @@ def read_settings(options: Options) -> Settings:
     Raises:
         Unsupported: ``BAD_OPTION``, with what is allowed.
     """
-    known = {field.name: field.default for field in fields(Settings)}
-    for name, value in options.items():
-        if name not in known:
-            near = nearest(name, known)
-            hint = f" Did you mean {near}?" if near else f" There are: {', '.join(known)}."
-            raise Unsupported("BAD_OPTION", f"int8-static has no option {name!r}.{hint}")
-        if isinstance(known[name], bool) and not isinstance(value, bool):
-            raise Unsupported("BAD_OPTION", f"int8-static option {name} is {value!r}; it must be true or false")
-    settings = Settings(**options)
+    settings = settings_of("int8-static", Settings, options)
     if settings.calibration not in ("minmax", "percentile"):
         raise Unsupported("BAD_OPTION", f"calibration is {settings.calibration!r}; it must be minmax or percentile")
-    if settings.activation not in ("uint8", "int8"):
-        raise Unsupported("BAD_OPTION", f"activation is {settings.activation!r}; it must be uint8 or int8")
     if isinstance(settings.percentile, bool) or not isinstance(settings.percentile, (int, float)):
         raise Unsupported("BAD_OPTION", f"percentile is {settings.percentile!r}; it must be a number")
     if not 90 <= settings.percentile <= 100:
