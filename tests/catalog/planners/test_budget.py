@@ -19,6 +19,7 @@ BEFORE = (
 )
 
 
+@example(83.0, "quick", 500, 3.0, 1.0, 0.0)
 @settings(max_examples=30, deadline=None)
 @example(30.0, "quick", 45_000, 1.0, 1.0, 0.0)
 @example(120.0, "quick", 1000, 3.0, 3.0, 1.0)
