@@ -1,11 +1,21 @@
+import math
 import random
+from statistics import fmean, stdev
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sartor.intervals import binomial_cdf, expected_maximum, paired_drop, percentile, percentile_ranks, proportion
+from sartor.intervals import (
+    binomial_cdf,
+    expected_maximum,
+    jackknife_error,
+    paired_drop,
+    percentile,
+    percentile_ranks,
+    proportion,
+)
 
 
 @given(st.integers(1, 20_000), st.floats(0, 1), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
@@ -97,3 +107,15 @@ def test_a_loss_beyond_the_limit_passes_as_seldom_as_promised(n, drop, differing
 @pytest.mark.parametrize(("count", "exact"), [(1, 0.0), (2, 0.5642), (5, 1.163), (10, 1.5388), (100, 2.5076)])
 def test_the_largest_of_many_normal_values(count, exact):
     assert expected_maximum(count) == pytest.approx(exact, abs=0.03)
+
+
+def test_the_jackknife_gives_the_standard_error_of_a_mean():
+    chance = random.Random(0)
+    values = [chance.gauss(0.3, 1.0) for _ in range(320)]
+    groups = [[v for place, v in enumerate(values) if place % 32 != group] for group in range(32)]
+    error = jackknife_error([fmean(group) for group in groups])
+    assert error == pytest.approx(stdev(values) / math.sqrt(320), rel=0.3)
+    assert jackknife_error([fmean(values[:n] + values[n + 1 :]) for n in range(320)]) == pytest.approx(
+        stdev(values) / math.sqrt(320)
+    )
+    assert jackknife_error([0.5]) == math.inf

@@ -130,6 +130,18 @@ def percentile(sorted_values: Sequence[float], q: float, confidence: float) -> t
     return value, min(value, sorted_values[low]), bound
 
 
+def jackknife_error(differences: Sequence[float]) -> float:
+    """Standard error of a difference from its values with one group of samples left out each time.
+
+    Source: Quenouille 1956 and Tukey 1958, the jackknife that deletes groups of equal size.
+    """
+    count = len(differences)
+    if count < 2:
+        return math.inf
+    mean = math.fsum(differences) / count
+    return math.sqrt((count - 1) / count * math.fsum((value - mean) ** 2 for value in differences))
+
+
 def unseen(n: int, confidence: float) -> float:
     """Share of samples that may be unlike all of n: about the upper bound of a proportion of which none was seen."""
     z = NormalDist().inv_cdf(0.5 + confidence / 2)

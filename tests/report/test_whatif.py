@@ -108,6 +108,7 @@ RUNS = {
     ),
     "short": lambda: run_files.ended_early(short=True),
     "ended early": lambda: run_files.ended_early(short=False),
+    "in pairs": lambda: run_files.run_file(found=run_files.in_pairs(run_files.records())),
     "drop": lambda: run_files.run_file(("accuracy_drop", "max", 0.03), ("throughput_per_s", "min", 900.0)),
 }
 

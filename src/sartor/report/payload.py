@@ -8,12 +8,13 @@ from statistics import NormalDist
 from typing import Any
 
 from sartor.codec import canonical_json, to_plain
+from sartor.intervals import expected_maximum
 from sartor.language.pages import said_by, strings
 from sartor.metrics import Metric
 from sartor.report.figures import unit
 from sartor.report.kinds import KINDS, table
 from sartor.stages.decide import CODES, MOST_FINALISTS
-from sartor.stages.decide.choose import EQUALLY_FAST, RESOLUTION, TIE_BREAKERS
+from sartor.stages.decide.choose import EQUALLY_FAST, RESOLUTION, ROUNDING, TIE_BREAKERS
 from sartor.stages.decide.decide import FAR, UNTRIED
 from sartor.stages.decide.fates import DEFAULT_MAX_DROP, MISS_CODES, NOISE_FLOOR
 from sartor.types import Measurement, Record, RunFile
@@ -52,6 +53,8 @@ def payload(run: RunFile, script: str = "") -> str:
             "noiseFloor": NOISE_FLOOR,
             "maxDrop": DEFAULT_MAX_DROP,
             "resolution": RESOLUTION,
+            "rounding": ROUNDING,
+            "expectedMaximum": [expected_maximum(count) for count in range(len(run.records) + 1)],
             "tieBreakers": list(TIE_BREAKERS),
             "equallyFast": EQUALLY_FAST,
             "missCodes": MISS_CODES,
@@ -113,6 +116,7 @@ def _row(item: Measurement, tables: Mapping[str, _Table]) -> list[Any]:
         int(item.trained),
         int(item.noisy),
         tables["conditions"].place(item.conditions) if item.conditions else -1,
+        *((list(item.replicates),) if item.replicates else ()),
     ]
 
 

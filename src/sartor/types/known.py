@@ -215,6 +215,8 @@ class Measurement:
         trained: False for a cost measured on random weights of the same architecture.
         noisy: True when the machine was too busy or unsteady for the number to decide anything.
         conditions: threads, load, effective precision, versions …
+        replicates: of the primary metric on validation: its value with one group of samples left out each time, the
+            same groups for every candidate, so that two of them compare in pairs.
     """
 
     metric: Metric
@@ -230,6 +232,7 @@ class Measurement:
     trained: bool = True
     noisy: bool = False
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    replicates: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

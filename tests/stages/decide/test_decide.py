@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sartor.codec import canonical_json, from_plain, to_plain
+from sartor.intervals import jackknife_error
 from sartor.metrics import COST_METRICS, Metric, index, quality_derivatives
 from sartor.stages.decide import CODES, decide
 from sartor.stages.decide.certificate import _would_do
@@ -276,6 +277,38 @@ def test_within_one_standard_error_the_faster_wins():
     fast = record("fast/ort", validation=0.950, test=0.95, latency=0.5)
     worse = record("worse/ort", validation=0.92, test=0.92, latency=0.1)
     assert decide(requirement(LIMITS), [slow, fast, worse], METRICS).chosen == "fast/fp32/ort"
+
+
+def paired(name, value, replicates, **known):
+    """A record whose validation score stands in pairs with that of others."""
+    made = record(name, validation=value, test=value, **known)
+    with_pairs = [replace(m, replicates=tuple(replicates)) if m.split == "validation" else m for m in made.measurements]
+    return replace(made, measurements=tuple(with_pairs))
+
+
+def test_on_the_same_samples_a_small_difference_can_be_told():
+    common = [0.001 * chance for chance in (-2, 1, 0, 3, -1, 2, -3, 0)]
+    slow = paired("slow/ort", 0.951, [0.951 + each for each in common], latency=1.5)
+    always_worse = paired("fast/ort", 0.947, [0.947 + each for each in common], latency=0.5)
+    assert decide(requirement(LIMITS), [slow, always_worse], METRICS).chosen == "slow/fp32/ort"
+    in_turn = paired("fast/ort", 0.947, [0.947 - 2 * each for each in common], latency=0.5)
+    assert decide(requirement(LIMITS), [slow, in_turn], METRICS).chosen == "fast/fp32/ort"
+    unpaired = record("fast/ort", validation=0.947, test=0.947, latency=0.5)
+    assert decide(requirement(LIMITS), [slow, unpaired], METRICS).chosen == "fast/fp32/ort"
+    equal = paired("fast/ort", 0.951, [0.951 + each for each in common], latency=0.5)
+    assert decide(requirement(LIMITS), [slow, equal], METRICS).chosen == "fast/fp32/ort"
+
+
+def test_the_best_of_many_owes_more_to_luck():
+    """A difference of 1.5 standard errors tells two candidates apart, and not the best of twenty from another."""
+    swings = [0.001 * (-1) ** place for place in range(8)]
+    error = jackknife_error(swings)
+    best = paired("best/ort", 0.95, [0.95] * 8, latency=1.5)
+    other = paired("fast/ort", 0.95 - 1.5 * error, [0.95 + swing for swing in swings], latency=0.5)
+    crowd = [paired(f"n{n}/ort", 0.95 - 1.5 * error, [0.95 + s for s in swings], latency=1.0) for n in range(20)]
+    assert 1.5 * error < 0.005
+    assert decide(requirement(LIMITS), [best, other], METRICS).chosen == "best/fp32/ort"
+    assert decide(requirement(LIMITS), [best, other, *crowd], METRICS).chosen == "fast/fp32/ort"
 
 
 def test_the_test_split_does_not_choose():

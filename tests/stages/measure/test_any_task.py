@@ -13,7 +13,7 @@ from sartor.jobs import EvaluateJob, EvaluateResult, ExplainJob, ExplainResult, 
 from sartor.metrics import Metric
 from sartor.prepared import open_data
 from sartor.stages.measure import evaluate, explain, measure
-from sartor.stages.measure.quality import lost
+from sartor.stages.measure.quality import lost, replicates
 from sartor.types import DataSource
 
 pytestmark = pytest.mark.usefixtures("fake_tasks")
@@ -139,6 +139,37 @@ def test_a_drop_of_what_is_no_mean_is_paired_by_bootstrap(counts, count_job):
     same = measured(evaluate(replace(count_job, parent_outputs=parent.outputs), counts[0]))["count_error_drop"]
     assert same.value == 0.0
     assert -0.1 < same.low < 0 < same.high < 0.1  # of 30 samples nobody knows that they agree everywhere
+
+
+def test_scores_that_choose_stand_in_pairs(counts, count_job):
+    chosen_by = measured(evaluate(replace(count_job, split="validation"), counts[0]))
+    samples = open_data(count_job.data, counts[0]).split("validation")
+    count = min(32, len(samples))
+    assert len(chosen_by["count_error"].replicates) == count
+    value = chosen_by["count_error"].value
+    assert min(chosen_by["count_error"].replicates) <= value <= max(chosen_by["count_error"].replicates)
+    assert not chosen_by["count_error_drop"].replicates
+    assert not measured(evaluate(count_job, counts[0]))["count_error"].replicates, "the test split chooses nothing"
+
+
+def test_a_replicate_leaves_one_group_out():
+    errors = np.arange(1.0, 65.0)
+    found = replicates(Known(errors))
+    assert len(found) == 32
+    assert found[5] == pytest.approx(np.sqrt((np.delete(errors, [5, 37]) ** 2).mean()))
+    assert replicates(Known(errors[:7])) == ()
+    means = replicates(Mean(errors[:40]))
+    assert means[9] == pytest.approx(np.delete(errors[:40], 9).mean())
+    assert means[0] == pytest.approx(np.delete(errors[:40], [0, 32]).mean())
+
+
+class Mean:
+    """Scores whose metric is the mean of their contributions."""
+
+    resample = None
+
+    def __init__(self, contributions):
+        self.correct = contributions
 
 
 class Known:

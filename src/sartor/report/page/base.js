@@ -17,6 +17,7 @@ const run = (() => {
       metric: packed.metrics[m[0]], value: m[1], low: m[2], high: m[3], n: m[4], basis: basis[m[5]], confidence: m[6],
       artifact: packed.artifacts[m[7]] || "", device: packed.devices[m[8]] || "", split: m[9],
       trained: Boolean(m[10]), noisy: Boolean(m[11]), conditions: packed.conditions[m[12]] || {},
+      replicates: m[13] || [],
     })),
   }));
   const metrics = new Map(packed.metrics.map((metric) => [metric.name, metric]));

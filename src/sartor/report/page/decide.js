@@ -122,14 +122,27 @@ const decide = (() => {
     }
     return ordered;
   }
-  function withinOneStandardError(run, candidates, name) {
+  function levelWithBest(run, candidates, name) {
     const values = new Map(candidates.map((c) => [c, selecting(c, name)]));
     const present = [...values.values()].filter((m) => m !== null);
     if (!present.length) return [...candidates];
     let top = present[0];
     for (const m of present) if (loss(m.metric, m.value) < loss(top.metric, top.value)) top = m;
     const reach = loss(top.metric, top.value) + (top.high - top.low) / (2 * run.z[top.confidence]);
-    return candidates.filter((c) => values.get(c) !== null && loss(values.get(c).metric, values.get(c).value) <= reach);
+    const luck = Math.max(1, run.rules.expectedMaximum[present.length]);
+    return candidates.filter((c) => {
+      const m = values.get(c);
+      return m !== null && loss(m.metric, m.value) <= reach && !isWorseInPairs(run, m, top, luck);
+    });
+  }
+  function isWorseInPairs(run, m, top, luck) {
+    const count = m.replicates.length;
+    if (!count || m.split !== top.split || m.n !== top.n || count !== top.replicates.length) return false;
+    const differences = m.replicates.map((value, i) => loss(m.metric, value) - loss(top.metric, top.replicates[i]));
+    const mean = differences.reduce((sum, d) => sum + d, 0) / count;
+    const squares = differences.reduce((sum, d) => sum + (d - mean) ** 2, 0);
+    const error = count < 2 ? INFINITY : Math.sqrt(((count - 1) / count) * squares);
+    return loss(m.metric, m.value) - loss(top.metric, top.value) > luck * error + run.rules.rounding;
   }
   function weighted(run, candidate) {
     let total = 0;
@@ -145,7 +158,7 @@ const decide = (() => {
     let left = [...candidates];
     const ordered = [];
     while (left.length) {
-      let group = withinOneStandardError(run, left, run.objectives[0].metric);
+      let group = levelWithBest(run, left, run.objectives[0].metric);
       if (!group.length) group = left;
       ordered.push(...cheapestFirst(run, group));
       const taken = new Set(group);

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
+from sartor.intervals import expected_maximum, jackknife_error
 from sartor.metrics import Metric
 from sartor.stages.decide.judge import selecting
 from sartor.types import Measurement, Objective, Record
@@ -16,6 +17,9 @@ TIE_BREAKERS = ("latency_p95_ms", "size_mb", "memory_peak_mb")
 EQUALLY_FAST = 1.1
 """Latencies as far apart as this, or within the interval of the faster, are equal: the smaller file wins then."""
 
+ROUNDING = 1e-9
+"""Differences of scores that are none."""
+
 RESOLUTION = 1e-4
 """The smallest error rate (1 - score) that the logarithm of a weighted objective tells apart."""
 
@@ -23,8 +27,8 @@ RESOLUTION = 1e-4
 def order(records: Sequence[Record], objectives: Sequence[Objective]) -> list[Record]:
     """Records, best first.
 
-    One objective: all within one standard error of the best value tie (Breiman et al. 1984, the one-standard-error
-    rule) and the cheapest of them comes first: the fastest, and of those as fast the smallest. Several: the weighted
+    One objective: all that cannot be told from the best tie (:func:`level_with_best`) and the cheapest of them comes
+    first: the fastest, and of those as fast the smallest. Several: the weighted
     sum of logarithms, so that a weight says how many percent of one metric are worth one percent of another; what is
     better when higher enters as its distance to perfection (or its inverse where unbounded).
     """
@@ -39,26 +43,47 @@ def standard_error(measurement: Measurement) -> float:
     return (measurement.high - measurement.low) / (2 * z)
 
 
-def within_one_standard_error(records: Sequence[Record], metric: str) -> list[Record]:
-    """Those whose value cannot be told from the best by more than one standard error of the best."""
+def level_with_best(records: Sequence[Record], metric: str) -> list[Record]:
+    """Those whose value cannot be told from the best.
+
+    They lie within one standard error of it (Breiman et al. 1984, the one-standard-error rule). Where both were scored
+    on the same samples they are not worse there by more than the standard error of the difference either, times what
+    the best of so many candidates owes to luck.
+    """
     values = {record.candidate.id: selecting(record, metric) for record in records}
     present = [value for value in values.values() if value is not None]
     if not present:
         return list(records)
     best = min(present, key=lambda value: loss(value.metric, value.value))
     reach = loss(best.metric, best.value) + standard_error(best)
+    luck = max(1.0, expected_maximum(len(present)))
     return [
         record
         for record in records
-        if (value := values[record.candidate.id]) is not None and loss(value.metric, value.value) <= reach
+        if (value := values[record.candidate.id]) is not None
+        and loss(value.metric, value.value) <= reach
+        and not _is_worse_in_pairs(value, best, luck)
     ]
+
+
+def _is_worse_in_pairs(value: Measurement, best: Measurement, luck: float) -> bool:
+    """True where the same samples show that a value is worse than the best."""
+    if not value.replicates or (value.split, value.n, len(value.replicates)) != (
+        best.split,
+        best.n,
+        len(best.replicates),
+    ):
+        return False
+    pairs = zip(value.replicates, best.replicates, strict=True)
+    error = jackknife_error([loss(value.metric, ours) - loss(best.metric, theirs) for ours, theirs in pairs])
+    return loss(value.metric, value.value) - loss(best.metric, best.value) > luck * error + ROUNDING
 
 
 def _by_one(records: Sequence[Record], metric: str) -> list[Record]:
     """Best first for one objective: the tied group by cost, then the next group among the rest, and so on."""
     left, ordered = list(records), []
     while left:
-        group = within_one_standard_error(left, metric)
+        group = level_with_best(left, metric)
         if not group:
             group = left
         ordered += _cheapest_first(group)

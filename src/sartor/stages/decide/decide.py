@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 from sartor.metrics import Metric, index
 from sartor.stages.decide.certificate import certify
-from sartor.stages.decide.choose import loss, order, within_one_standard_error
+from sartor.stages.decide.choose import level_with_best, loss, order
 from sartor.stages.decide.fates import CODES, Standing, stand
 from sartor.stages.decide.front import axes, front
 from sartor.stages.decide.judge import judge_all, selecting
@@ -220,12 +220,12 @@ def _why(
     )
     if count > 1 and len(requirement.objectives) == 1:
         metric = requirement.objectives[0].metric
-        tied = within_one_standard_error(field, metric)
+        tied = level_with_best(field, metric)
         title = metrics[metric].title
         opening += (
             f"; this one has the best {title}"
             if len(tied) == 1
-            else f"; {len(tied)} of them are within one standard error of the best {title}, and this one is the "
+            else f"; {len(tied)} of them cannot be told from the best {title}, and this one is the "
             "fastest of those (smaller where equally fast)"
         )
     elif count > 1:

@@ -35,6 +35,7 @@ MOST_MISTAKES = 24
 MOST_LOOKED_AT = 2_000  # samples whose inputs a task sees together
 MOST_THUMBNAIL_LETTERS = 1_500_000  # base64, of all examples together: they go into every report
 RESAMPLES = 400
+GROUPS, FEWEST_REPLICATES = 32, 8
 SILENCE_S = 120.0  # for loading the model, and for each few dozen samples
 _TOTAL_S = 6 * 3600.0
 
@@ -79,6 +80,8 @@ def evaluate(job: EvaluateJob, workspace: Workspace, tell: Tell = silent) -> Eva
         np.save(saved, outputs, allow_pickle=False)
         kept = workspace.objects.take(saved, format="npy", parent=job.artifact, made_by="evaluate")
         found = _measurements(task, scores, truths, _scored(task, parent, truths, job), job, conditions)
+        if job.split != "test":  # the choice between candidates never looks there
+            found[0] = replace(found[0], replicates=replicates(scores))
 
         def again(positions: Sequence[int], variables: Mapping[str, str]) -> list[Measurement]:
             some = [chosen[position] for position in positions]
@@ -245,6 +248,21 @@ def lost(metric: Metric, parent: Scores, child: Scores, confidence: float) -> In
     low, high = (float(edge) for edge in np.quantile(differences, (tail, 1 - tail)))
     unseen = intervals.unseen(n, confidence) * scale
     return value, value - math.hypot(max(0.0, value - low), unseen), value + math.hypot(max(0.0, high - value), unseen)
+
+
+def replicates(scores: Scores) -> tuple[float, ...]:
+    """The primary metric with one of up to ``GROUPS`` groups of samples left out each time; empty for few samples.
+
+    A sample's group depends on its position alone.
+    """
+    n = len(scores.correct)
+    count = min(GROUPS, n)
+    if count < FEWEST_REPLICATES:
+        return ()
+    resample = scores.resample or (lambda rows: float(np.mean(scores.correct[rows])))
+    positions = np.arange(n)
+    found = (resample(positions[positions % count != group]) for group in range(count))
+    return tuple(float(f"{value:.9g}") for value in found)
 
 
 def worst_class(correct: Array, truths: Array, confidence: float) -> tuple[float, float, float] | None:
