@@ -34,7 +34,7 @@ $(BIN)/python:
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "… installing Sartor with its trainer"
 	@$(PIP) setuptools
-	@$(PIP) --no-build-isolation --editable ".[openvino,train,demo]"
+	@$(PIP) --no-build-isolation --editable ".[openvino,train,tabular,demo]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python

@@ -55,8 +55,10 @@ COST_METRICS: tuple[Metric, ...] = (
     Metric("size_mb", "MB", "lower", "cost", "size"),
     Metric("memory_peak_mb", "MB", "lower", "cost", "peak memory"),
     Metric("cold_start_ms", "ms", "lower", "cost", "cold start"),
+    Metric("energy_mj", "mJ", "lower", "cost", "energy per answer"),
 )
-"""Metrics of every task. MB is 10^6 bytes; latency runs from the input's bytes to the answer."""
+"""Metrics of every task. MB is 10^6 bytes; latency runs from the input's bytes to the answer, and
+energy is what the processor packages draw meanwhile, whatever else runs (``sartor.energy``)."""
 
 
 def index(metrics: Iterable[Metric]) -> Mapping[str, Metric]:

@@ -18,6 +18,7 @@ from sartor.calibration import speeds_of
 from sartor.catalog.contracts import Action, Outcome, Planner, Task
 from sartor.codec import digest, from_plain
 from sartor.devices import device_of
+from sartor.energy import USUAL, counters
 from sartor.errors import DeviceError, SartorError
 from sartor.evidence import Evidence, Workspace, sole_holder, write_json
 from sartor.execute import Executor
@@ -146,6 +147,7 @@ def run(
             ) as executor:
                 findings = survey(requirement, place, executor, observer, started)
                 _refuse_other_machine(findings.device, requirement)
+                _refuse_unmeasurable(requirement)
                 _work(findings, executor, observer)
                 file = _write_up(findings, evidence, place, started)
                 return _deliver(file, findings, place, render)
@@ -220,6 +222,17 @@ def _refuse_other_machine(device: Device, requirement: Requirement) -> None:
         raise DeviceError(
             f"target.device {requirement.target.device!r} is a profile of another machine ({device.name}); a limit is "
             "judged by measuring there. Run the same command on that machine, or ask for estimates: sartor check"
+        )
+
+
+def _refuse_unmeasurable(requirement: Requirement) -> None:
+    """A limit or an objective that this machine has no instrument for would be searched for in vain."""
+    named = {limit.metric: limit.key for limit in requirement.limits}
+    named |= {objective.metric: f"objectives.{objective.metric}" for objective in requirement.objectives}
+    if "energy_mj" in named and not counters():
+        raise DeviceError(
+            f"{named['energy_mj']} cannot be judged: no energy counter of this machine can be read "
+            f"({USUAL}/intel-rapl:*/energy_uj); run as root where the processor has one, or leave it out"
         )
 
 

@@ -20,6 +20,7 @@ from sartor.types import DataCard, Limit, Measurement, Record, RunFile, Verdict
 SECONDS = 3.0  # timed per process
 PROCESSES = 2
 ATTEMPTS = 3  # while others keep the machine busy
+_NO_COUNTER = "no energy counter of this machine can be read"
 _RELATIVE = "_drop"  # metrics against the uncompressed parent, which is not in the package
 
 VerifyStatus = Literal["met", "regression", "inconclusive"]
@@ -219,6 +220,7 @@ def _check(limit: Limit, contents: Contents, run: RunFile, measured: tuple[Measu
     if now is None:
         title = _metrics(run)[limit.metric].title
         reason = "it needs the uncompressed parent" if limit.metric.endswith(_RELATIVE) else "it needs data"
+        reason = _NO_COUNTER if limit.metric == "energy_mj" else reason
         return LimitCheck(limit, then, None, "not re-measured", f"{title} was not re-measured: {reason}")
     verdict: Verdict = judge(Record(record.candidate, (now,), record.artifact), limit, _metrics(run))
     return LimitCheck(limit, then, now, verdict.outcome, verdict.sentence)

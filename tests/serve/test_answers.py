@@ -40,6 +40,7 @@ def test_health_and_metadata(client):
     encoding = {"content_type": "base64"}
     assert model["inputs"] == [{"name": "input", "datatype": "BYTES", "shape": [-1], "parameters": encoding}]
     assert (model["media"], model["task"], model["title"]) == ("image", "image-classification", "classify images")
+    assert model["asked"][1] == {"title": "latency p95", "bound": "≤ 500 ms"}
     assert model["outputs"][-1] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}
     assert model["labels"] == list(LABELS)
     assert client.get("/v2/models/colours/ready").json()["ready"] is True

@@ -10,6 +10,7 @@ from sartor import registry
 from sartor.language import ENGLISH, LANGUAGES
 from sartor.language.pages import said_by, strings
 from sartor.pipeline import PARTS
+from sartor.stages.requirement import measurables
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob: data:; "
@@ -23,7 +24,10 @@ _PLACE = "{/* strings */}"
 def page() -> str:
     """The page with the sentences it says in other languages than English."""
     text = _FILE.read_text(encoding="utf-8")
-    said = said_by(text) | set(PARTS) | {registry.get("tasks", name).title for name in registry.names("tasks")}
+    names = registry.names("tasks")
+    titles = {registry.get("tasks", name).title for name in names}
+    metrics = {item.metric.title for name in names for item in measurables(name).values()}
+    said = said_by(text) | set(PARTS) | titles | metrics
     known = {code: strings(said, code) for code in LANGUAGES if code != ENGLISH}
     return text.replace(_PLACE, json.dumps(known, ensure_ascii=False).replace("<", "\\u003c"))
 

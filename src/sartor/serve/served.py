@@ -12,6 +12,8 @@ from typing import Any
 from sartor.codec import to_plain
 from sartor.language import ENGLISH, say
 from sartor.stages.package import Model, compare, open_package
+from sartor.stages.requirement import measurables
+from sartor.types import Limit
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
@@ -123,7 +125,15 @@ class Served:
             "media": task.media,
             "labels": list(labels[:MOST_LABELS]),
             "limits": [str(limit) for limit in self.model.requirement.limits],
+            "asked": [_asked(limit, task.name) for limit in self.model.requirement.limits],
         }
+
+
+def _asked(limit: Limit, task: str) -> dict[str, str]:
+    """A limit as people say it: the metric's title, and the bound with its unit."""
+    metric = measurables(task)[limit.metric].metric
+    sign = "≥" if limit.bound == "min" else "≤"
+    return {"title": metric.title, "bound": f"{sign} {limit.value:g} {metric.unit}".rstrip()}
 
 
 CLASS_OUTPUTS = ("label", "confidence", "probabilities")

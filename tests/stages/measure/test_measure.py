@@ -6,12 +6,13 @@ import sys
 import pytest
 
 from sartor.codec import digest, from_plain, to_plain
+from sartor.energy import counters
 from sartor.errors import Refused, StorageError, Unsupported
 from sartor.jobs import MeasureResult
 from sartor.metrics import COST_METRICS
 from sartor.stages.measure import measure
 
-NAMES = {metric.name for metric in COST_METRICS}
+NAMES = {metric.name for metric in COST_METRICS} - ({"energy_mj"} if not counters() else set())
 
 
 _done = {}

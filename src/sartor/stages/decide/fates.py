@@ -24,6 +24,7 @@ MISS_CODES = {
     "cold_start_ms": "TOO_SLOW_TO_START",
     "size_mb": "TOO_LARGE",
     "memory_peak_mb": "TOO_MUCH_MEMORY",
+    "energy_mj": "TOO_MUCH_ENERGY",
 }
 
 CODES = {
@@ -39,6 +40,7 @@ CODES = {
     "TOO_SLOW_TO_START": "misses the limit on cold start",
     "TOO_LARGE": "misses the limit on size",
     "TOO_MUCH_MEMORY": "misses the limit on memory",
+    "TOO_MUCH_ENERGY": "misses the limit on energy",
     "INCONCLUSIVE": "an interval straddles a limit",
     "HALVED": "stopped after a short training that others led",
     "FLOOR_UNREACHABLE": "training stopped when the quality floor could no longer be reached",

@@ -84,7 +84,8 @@ def measurements_of(
 
     A machine that is busy is slower, never faster. So the interval of a noisy timing reaches on its good side to what
     a quiet machine could show: latencies down to a half of the fastest call (``NEIGHBOUR``), throughput up to the
-    same pace, a cold start, of which there are few, to nothing. A limit beyond that is missed in spite of the noise.
+    same pace, a cold start, of which there are few, and energy, of which others have their share, to nothing. A limit
+    beyond that is missed in spite of the noise.
     A percentile that has no upper bound at the confidence asked (too few calls) is left out.
     """
     kept, quiet = quiet_ones(observations)
@@ -104,6 +105,9 @@ def measurements_of(
     batch = job.pipeline.batch
     throughputs = [_throughput(kept_one.timings, batch) for kept_one in kept]
     add("throughput_per_s", throughputs, calls, at_best=batch * 1e3 / fastest)
+    energies = [_energy(kept_one, batch) for kept_one in kept if any(kept_one.facts.get("joules", ()))]
+    if energies:
+        add("energy_mj", energies, calls, at_best=0.0)
     cold = [kept_one.facts["cold_start_ms"] for kept_one in kept]
     add("cold_start_ms", [(value, value, value) for value in cold], len(cold), at_best=0.0)
     peaks = [observation.facts["peak_memory_bytes"] / 1e6 for observation in observations]
@@ -148,6 +152,14 @@ def _throughput(timings: Timings, batch: int) -> tuple[float, float, float]:
     totals = timings.totals()
     windows = [batch * 1e3 / fmean(window) for window in timings.by_window(totals)]
     return batch * 1e3 / fmean(totals), min(windows), max(windows)
+
+
+def _energy(observation: Observation, batch: int) -> tuple[float, float, float]:
+    """Millijoules per answer over all calls, between the window that drew least and the one that drew most."""
+    joules, windows = observation.facts["joules"], observation.timings.by_window(observation.timings.totals())
+    answers = [batch * len(window) for window in windows]
+    each = [1e3 * drawn / count for drawn, count in zip(joules, answers, strict=True)]
+    return 1e3 * sum(joules) / sum(answers), min(each), max(each)
 
 
 def _hull(
@@ -210,6 +222,8 @@ def _conditions(kept: Sequence[Observation], job: MeasureJob, *, dropped: int) -
     found = {key: round(value, 6) if isinstance(value, float) else value for key, value in found.items()}
     if facts[0]["autogroups"]:
         found["autogroups"] = "on: a low priority of other sessions does not keep them away"
+    if facts[0].get("joules"):
+        found["energy"] = "of all processor packages, what they draw when idle included"
     reasons = sorted({reason for observation in kept for reason in observation.noise})
     if reasons:
         found["noise"] = reasons

@@ -17,6 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from sartor.cpu_load import autogroups, load_between, read_cpu_times
+from sartor.energy import Meter
 from sartor.pipeline import Predictor
 from sartor.stages.measure.child import Say, answer, peak_memory_bytes
 from sartor.stages.measure.pace import pace_ns
@@ -45,12 +46,16 @@ def work(folder: Path, request: Mapping[str, Any], say: Say) -> Mapping[str, Any
     warm_up_calls = warm_up(call, time.perf_counter, seconds * _SHARE_OF_WARM_UP)
     say("warm")
     paces: list[int] = []
+    meter, joules = Meter(), list[float]()
 
     def between_windows() -> None:
+        joules.append(meter.joules())
         say("window")
         paces.append(pace_ns())
+        meter.restart()
 
     before = read_cpu_times()
+    meter.restart()
     timings = run_windows(
         call,
         time.perf_counter,
@@ -74,6 +79,7 @@ def work(folder: Path, request: Mapping[str, Any], say: Say) -> Mapping[str, Any
         "load_at_start": asdict(load_between(at_start, before, cores)),
         "load": asdict(load_between(before, after, cores)),
         "pace_ns": fmean(paces),
+        "joules": joules if meter else [],
         "autogroups": autogroups(),
         "peak_memory_bytes": peak,
         "runtime_version": predictor.session.version,

@@ -28,13 +28,25 @@ _RATE = {
     **dict.fromkeys(("1/s", "/s", "per s", "per second", "hz", "Hz"), 1.0),
     **dict.fromkeys(("1/min", "/min", "per min", "per minute"), 1 / 60),
 }
+_ENERGY_MJ = {
+    **dict.fromkeys(("uJ", "µJ", "μJ"), 1e-3),
+    "mJ": 1.0,
+    **dict.fromkeys(("J", "joule", "joules"), 1e3),
+    "Wh": 3.6e6,
+}
 _RATIO = {**dict.fromkeys(("%", "percent"), 0.01)}
-SCALES: dict[str, dict[str, float]] = {"ms": _TIME_MS, "MB": _SIZE_MB, "1/s": _RATE, "": _RATIO}
+SCALES: dict[str, dict[str, float]] = {"ms": _TIME_MS, "MB": _SIZE_MB, "1/s": _RATE, "mJ": _ENERGY_MJ, "": _RATIO}
 """Unit of a metric -> units accepted for it -> factor."""
-NAMED = {"ms": "us, ms, s", "MB": "B, KB, MB, GB, KiB, MiB, GiB", "1/s": "1/s, 1/min", "": "%"}
-UNIT_KINDS = {"ms": "a time in ms", "MB": "a size in MB", "1/s": "a rate in 1/s", "": "a plain number"}
-WORDS = {"ms": "milliseconds", "MB": "megabytes (10^6 bytes)", "1/s": "answers per second"}
-EXAMPLES = {"ms": "20", "MB": "5", "1/s": "100", "": "0.9"}
+NAMED = {"ms": "us, ms, s", "MB": "B, KB, MB, GB, KiB, MiB, GiB", "1/s": "1/s, 1/min", "mJ": "uJ, mJ, J, Wh", "": "%"}
+UNIT_KINDS = {
+    "ms": "a time in ms",
+    "MB": "a size in MB",
+    "1/s": "a rate in 1/s",
+    "mJ": "an energy in mJ",
+    "": "a plain number",
+}
+WORDS = {"ms": "milliseconds", "MB": "megabytes (10^6 bytes)", "1/s": "answers per second", "mJ": "millijoules"}
+EXAMPLES = {"ms": "20", "MB": "5", "1/s": "100", "mJ": "50", "": "0.9"}
 
 NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _QUANTITY = re.compile(rf"\s*({NUMBER})\s*((?:1/)?[^\s\d][^\d]*)?", re.ASCII)

@@ -18,7 +18,7 @@ AS_LONG = 0.8  # times the epochs of its pupil's own training, at least, the tau
 TEACHING_SHARE = 0.5  # of the time left, at most, goes into the training of a teacher
 FEWEST = 5.0  # epochs of it
 ANSWERING = 1 / 3  # of a training step, an answer takes
-COSTS = frozenset({"TOO_SLOW", "TOO_SLOW_TO_START", "TOO_LARGE", "TOO_MUCH_MEMORY"})
+COSTS = frozenset({"TOO_SLOW", "TOO_SLOW_TO_START", "TOO_LARGE", "TOO_MUCH_MEMORY", "TOO_MUCH_ENERGY"})
 """What speaks against a candidate, and not against a teacher; what may ship is trained for itself."""
 
 
