@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from sartor.catalog.contracts import Action, Outcome
 from sartor.cli._progress import Progress
 from sartor.jobs import TrainResult
-from sartor.types import Artifact, Candidate, Network, Record
+from sartor.types import Artifact, Candidate, Network, Record, Refusal
 
 
 def said(capsys, act):
@@ -70,3 +70,14 @@ def test_a_phase_is_said_once_however_often_the_run_comes_back_to_it(capsys):
     assert [text.count(phase) for phase in ("estimated", "measured 2", " trained 1", "confirmed")] == [1, 1, 1, 1], text
     assert "mobile-s 0.900 on validation after 1 epoch, 1.0 s" in text
     assert "1 training, best mobile-s 0.900 on validation; 1 more measured on the target" in text
+
+
+def test_a_reason_is_told_once_for_all_ways_to_run_a_network(capsys):
+    known = SimpleNamespace(measured=1, decision=SimpleNamespace(fates=()), records=lambda: ())
+    progress = Progress(SimpleNamespace(task="image-classification", budget=SimpleNamespace(seconds=60)))
+    for subject in ("one/w8/openvino", "one/w8/onnxruntime", "two/w8/openvino"):
+        refusal = Refusal("NOTHING_TO_SHRINK", "it is small")
+        action = Action("compress", None, subject, "select")
+        progress.learned(action, Outcome("", None, refusal, 1.0, False), known)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "NOTHING_TO_SHRINK" in line]
+    assert [line.split()[0] for line in lines] == ["one/w8/openvino:", "two/w8/openvino:"]

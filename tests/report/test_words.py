@@ -27,6 +27,10 @@ def reading(value, low, high, metric=LATENCY, **more):
         (THROUGHPUT, 1234.5, "1,234/s"),
         (run_files.ACCURACY, 0.98333, "0.983"),
         (run_files.BY_NAME["accuracy_drop"], -0.00253, "-0.003"),
+        (Metric("rmse", "", "lower", "quality", "RMSE"), 544.431, "544.4"),
+        (Metric("rmse", "", "lower", "quality", "RMSE"), 3997.815, "3,998"),
+        (Metric("rmse", "", "lower", "quality", "RMSE"), 0.96149, "0.961"),
+        (Metric("rmse", "", "lower", "quality", "RMSE"), 0.0, "0.000"),
         (Metric("ratio", "×", "lower", "cost", "ratio"), 0.4211, "0.421×"),
     ],
 )

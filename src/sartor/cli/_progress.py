@@ -16,11 +16,11 @@ from sartor.findings import Findings
 from sartor.jobs import TrainJob, TrainResult
 from sartor.language import say
 from sartor.language.layout import cut, labelled, padded
-from sartor.metrics import COST_METRICS, index
-from sartor.report.figures import duration
+from sartor.metrics import COST_METRICS, Metric, index
+from sartor.report.figures import duration, number
 from sartor.report.words import action_name
 from sartor.run import Silence, metrics_of
-from sartor.types import DataCard, Device, Record, Requirement
+from sartor.types import DataCard, Device, Record, Refusal, Requirement
 
 WIDTH = 14
 BAR = 24
@@ -41,6 +41,8 @@ class Progress(Silence):
         self._action = ""
         self._best: tuple[str, float] | None = None
         self._trained = self._measured = 0
+        self._refused: set[tuple[str, str]] = set()
+        self._primary: Metric = registry.get("tasks", requirement.task).metrics[0]
 
     def __enter__(self) -> Self:
         from sartor import registry
@@ -107,12 +109,11 @@ class Progress(Silence):
     def recalling(self, trained: Sequence[tuple[TrainJob, TrainResult]]) -> None:
         if not trained:
             return
-        metric = registry.get("tasks", self._requirement.task).metrics[0]
         job, best = trained[0]
         for other, result in trained[1:]:
-            if metric.better(result.score, best.score):
+            if self._primary.better(result.score, best.score):
                 job, best = other, result
-        title = f"{job.network.id} {best.score:.3f}"
+        title = f"{job.network.id} {number(self._primary, best.score)}"
         text = say(f"{len(trained)} trainings of earlier runs on the same data are at hand, best {title} on validation")
         self._line("", text)
 
@@ -136,16 +137,16 @@ class Progress(Silence):
             self._trained += 1
             if not outcome.reused:
                 epochs, took, teacher = action.job.recipe.epochs, duration(outcome.seconds), action.job.recipe.teacher
-                said = f"{outcome.result.score:.3f} on validation after {epochs:g} epoch{'' if epochs == 1 else 's'}"
+                score = number(self._primary, outcome.result.score)
+                said = f"{score} on validation after {epochs:.3g} epoch{'' if epochs == 1 else 's'}"
                 taught = "" if teacher is None else f", taught by {teacher.network.id}"
                 self._line("", f"{action.subject:<24} {say(said)}{say(taught)}, {took}")
             for remark in outcome.result.remarks:
                 self._line("", f"{action.subject}: {say(remark)}")
-            metric = registry.get("tasks", self._requirement.task).metrics[0]
-            if self._best is None or metric.better(outcome.result.score, self._best[1]):
+            if self._best is None or self._primary.better(outcome.result.score, self._best[1]):
                 self._best = (action.subject, outcome.result.score)
         if self._phase == "train":
-            best = f", best {self._best[0]} {self._best[1]:.3f} on validation" if self._best else ""
+            best = f", best {self._best[0]} {number(self._primary, self._best[1])} on validation" if self._best else ""
             also = _measured(findings) - self._measured
             more = f"; {also} more measured on the target" if also else ""
             self._summary = f"{self._trained} training{'' if self._trained == 1 else 's'}{best}{more}"
@@ -167,7 +168,14 @@ class Progress(Silence):
         elif self._phase == "confirm":
             self._summary = "test split and trained timing of the finalists"
         if outcome.refusal is not None and not outcome.reused:
-            self._line("", f"{action.subject}: {outcome.refusal.code} {say(outcome.refusal.detail)}")
+            self._tell_refusal(action.subject, outcome.refusal)
+
+    def _tell_refusal(self, subject: str, refusal: Refusal) -> None:
+        """Once for all ways to run a network."""
+        what = subject.split("/")[0], refusal.code
+        if what not in self._refused:
+            self._refused.add(what)
+            self._line("", f"{subject}: {refusal.code} {say(refusal.detail)}")
 
     def _turn(self, action: Action) -> None:
         phase = "train" if action.purpose == "select" else action.purpose

@@ -12,12 +12,14 @@ BOUND_SIGNS: Mapping[str, str] = {"min": "≥", "max": "≤"}
 
 
 def decimals(metric: Metric, value: float) -> int:
-    """Digits after the point that three significant digits need (shares always show three)."""
-    if metric.bounded or (metric.kind == "quality" and not metric.unit):
+    """Digits after the point that three significant digits need, four for a score; shares always show three."""
+    score = metric.kind == "quality" and not metric.unit
+    if metric.bounded:
         return 3
     if value == 0 or not math.isfinite(value):
-        return 0 if value else 2
-    return max(0, 2 - math.floor(math.log10(abs(value))))
+        return 3 if score else 0 if value else 2
+    exponent = math.floor(math.log10(abs(value)))
+    return min(3, max(0, 3 - exponent)) if score else max(0, 2 - exponent)
 
 
 def number(metric: Metric, value: float, places: int | None = None) -> str:

@@ -44,9 +44,11 @@ const SVG_TAGS = new Set(["svg", "g", "path", "line", "rect", "circle", "text", 
 
 // Figures are written as the words beside them are: see report/figures.py.
 function decimals(metric, value) {
-  if (metric.bounded || (metric.kind === "quality" && !metric.unit)) return 3;
-  if (value === 0 || !Number.isFinite(value)) return value ? 0 : 2;
-  return Math.min(12, Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value)))));
+  const score = metric.kind === "quality" && !metric.unit;
+  if (metric.bounded) return 3;
+  if (value === 0 || !Number.isFinite(value)) return score ? 3 : value ? 0 : 2;
+  const exponent = Math.floor(Math.log10(Math.abs(value)));
+  return score ? Math.min(3, Math.max(0, 3 - exponent)) : Math.min(12, Math.max(0, 2 - exponent));
 }
 const grouped = (value, places) =>
   value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places });
