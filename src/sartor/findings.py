@@ -54,7 +54,7 @@ TAIL = 1.2  # p95 over p50 on a quiet machine, about
 
 
 class Findings:
-    """The situation of a run (``catalog.contracts.Situation``); ``learn``, ``stop`` and ``foresee`` alone change it."""
+    """The situation of a run (``catalog.contracts.Situation``); ``learn``, ``stop``, ``enter``, ``foresee`` alone change it."""
 
     def __init__(
         self,
@@ -133,6 +133,17 @@ class Findings:
     def stop(self, network: str, code: str, why: str) -> None:
         """Give up on a network."""
         self._stopped[network] = (code, why)
+        self._forget()
+
+    def enter(self, network: Network, like: str) -> None:
+        """Add a network made in the course of a plan, in every way in which another is run with all threads."""
+        for seed in list(self._seeds.values()):
+            candidate = replace(seed.candidate, network=network)
+            shown = registry.get("runtimes", candidate.runtime).reference  # beside the search, to compare with
+            if seed.candidate.network.id != like or candidate.fewer or shown or candidate.id in self._seeds:
+                continue
+            parent = f"{network.id}{seed.parent.removeprefix(like)}" if seed.parent else ""
+            self._seeds[candidate.id] = replace(seed, candidate=candidate, parent=parent)
         self._forget()
 
     def foresee(self, sentence: str) -> None:
@@ -339,14 +350,17 @@ class Findings:
         )
 
     def _told(self, network: str, file: Artifact) -> list[str]:
-        """What is worth telling of a shipping file: how it was made, and by whom its weights were taught."""
+        """What is worth telling of a shipping file: how it was made, and where its weights come from."""
         root = file
         while root.parent in self._files:
             root = self._files[root.parent]
-        own = (job for job, result in self._trained[network] if result.weights.sha256 == root.parent)
-        teachers = [job.recipe.teacher for job in own]
-        taught = [f"{teacher.network.id} was its teacher in training" for teacher in teachers if teacher is not None]
-        return [remark for remark in (self._remarks.get(file.sha256, ""), *taught) if remark]
+        told = [self._remarks.get(file.sha256, "")]
+        for job, result in self._trained[network]:
+            if result.weights.sha256 == root.parent and job.recipe.teacher is not None:
+                told.append(f"{job.recipe.teacher.network.id} was its teacher in training")
+            if result.weights.sha256 == root.parent and job.recipe.start is not None:
+                told.append(f"its training began with the weights of {job.recipe.start.network.id}")
+        return [remark for remark in told if remark]
 
 
 def _tails_beyond_calls(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
