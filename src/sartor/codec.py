@@ -10,9 +10,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-
 LATER = types.MappingProxyType({"later": True})
-"""``metadata`` of a field that joined a dataclass when values of it had been kept: it is written only where it is not its
+"""``metadata`` of a field that joined a dataclass when values of it had been kept: written only where it is not its
 default, so that what is without it has the digest that it had."""
 
 

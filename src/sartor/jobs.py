@@ -173,13 +173,11 @@ class Start:
     """A trained network with whose weights another of its family begins, in place of random ones (a warm start).
 
     Args:
-        weights: sha256 of its weights. Where its layers are wider, the channels worth most stay.
-        importance: by what a channel's worth is told (``stages.train._warm_start``): ``taylor`` or ``magnitude``.
+        weights: sha256 of its weights. Where its layers are wider, the channels with the largest weights stay.
     """
 
     network: Network
     weights: str
-    importance: str = "taylor"
 
 
 @dataclass(frozen=True)

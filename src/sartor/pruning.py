@@ -20,9 +20,6 @@ from sartor.types import Network
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    Scores = Callable[[Any], Tensor]
-    """Of a group of coupled layers (``torch_pruning.Group``): what each of its channels is worth."""
-
 OPTION = "pruned_to"
 """Key of ``Network.options``: the share of its channels that a network keeps."""
 
@@ -52,7 +49,7 @@ def width(channels: int, share: float) -> int:
 
 
 def narrow(
-    module: nn.Module, example: Tensor, wanted: Callable[[str, int], int], scores: Scores | None = None
+    module: nn.Module, example: Tensor, wanted: Callable[[str, int], int], *, by_magnitude: bool = False
 ) -> nn.Module:
     """Cut the layers of a module, in place, to the widths wanted; layers that its outputs consist of keep theirs.
 
@@ -60,7 +57,7 @@ def narrow(
         module: with weights, random or trained.
         example: an input (1, …) on the module's device.
         wanted: from a layer's name and its channels to the channels it is to keep.
-        scores: the channels worth most stay; the first ones where it is not given.
+        by_magnitude: the channels with the largest weights stay, over all coupled layers; else the first ones.
 
     Returns:
         The module.
@@ -74,7 +71,7 @@ def narrow(
     training = module.training
     try:
         before = _shapes(module.eval(), example)
-        cut = _cut(module, example, wanted, scores)
+        cut = _cut(module, example, wanted, by_magnitude=by_magnitude)
         after = _shapes(module, example)
     except Exception as error:  # torch-pruning traces whatever a family wrote, and fails in many ways
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -95,12 +92,14 @@ def _shapes(module: nn.Module, example: Tensor) -> list[tuple[int, ...]]:
         return [tuple(leaf.shape) for leaf in tree_leaves(module(example)) if isinstance(leaf, torch.Tensor)]
 
 
-def _cut(module: nn.Module, example: Tensor, wanted: Callable[[str, int], int], scores: Scores | None) -> int:
+def _cut(module: nn.Module, example: Tensor, wanted: Callable[[str, int], int], *, by_magnitude: bool) -> int:
     """Prune every group of coupled layers; how many of them became narrower."""
     import torch
     from torch import nn
     from torch_pruning import DependencyGraph
+    from torch_pruning.pruner.importance import GroupMagnitudeImportance
 
+    magnitude = GroupMagnitudeImportance(p=2)
     names = {part: name for name, part in module.named_modules()}
     with torch.enable_grad():  # the graph is read from what autograd would do
         graph = DependencyGraph().build_dependency(module, example_inputs=example, verbose=False)
@@ -110,7 +109,9 @@ def _cut(module: nn.Module, example: Tensor, wanted: Callable[[str, int], int], 
         channels = graph.get_out_channels(root)
         keep = wanted(names[root], channels)
         if keep < channels:
-            order = scores(group).argsort(descending=True, stable=True).tolist() if scores else range(channels)
+            order = range(channels)
+            if by_magnitude:
+                order = magnitude(group).argsort(descending=True, stable=True).tolist()
             graph.get_pruning_group(root, function, sorted(order[keep:])).prune()
             count += 1
     return count

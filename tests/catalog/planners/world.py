@@ -120,10 +120,7 @@ class World:
         return Outcome(key, result, None, seconds, False)
 
     def _describe(self, job, dice):
-        costs = tuple(
-            NetworkCost(n.id, int(million(n) * 1e6), int(million(n) * 1e4), 10**5, 8)
-            for n in job.networks
-        )
+        costs = tuple(NetworkCost(n.id, int(million(n) * 1e6), int(million(n) * 1e4), 10**5, 8) for n in job.networks)
         return DescribeResult(costs), 1.0
 
     def _throughput(self, job, dice):

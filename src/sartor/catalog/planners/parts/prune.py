@@ -145,7 +145,7 @@ class Prune:
         _, most = self.trainer.reached(whole, weights)
         epochs = min(most, self.trainer.epochs(shape, rate, time)) if rate else 0.0
         if epochs < self.trainer.fewest(shape):
-            self.now.stop(shape.id, "NOT_TRIED", f"there was no time left to train on from {whole.id}")
+            self.now.stop(shape.id, "TOO_LONG_TO_TRAIN", f"there was no time left to train it on from {whole.id}")
             return ""
         return (yield from self.trainer.train(shape, epochs, time, floor=0.0, start=Start(whole, weights)))
 
