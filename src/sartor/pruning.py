@@ -10,7 +10,7 @@ packages are imported inside functions.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,7 @@ def _cut(module: nn.Module, example: Tensor, wanted: Callable[[str, int], int], 
         channels = graph.get_out_channels(root)
         keep = wanted(names[root], channels)
         if keep < channels:
-            order = range(channels)
+            order: Sequence[int] = range(channels)
             if by_magnitude:
                 order = magnitude(group).argsort(descending=True, stable=True).tolist()
             graph.get_pruning_group(root, function, sorted(order[keep:])).prune()
