@@ -119,7 +119,7 @@ def test_channels_that_carry_nothing_go_without_a_trace(family):
 
 
 def test_widths_are_multiples_that_kernels_like():
-    assert [pruning.width(channels, 0.7) for channels in (192, 40, 24, 10, 3)] == [136, 24, 16, 8, 2]
+    assert [pruning.width(channels, 0.7) for channels in (192, 48, 24, 10, 3)] == [136, 32, 16, 8, 2]
     assert pruning.width(32, 0.01) == 8
     assert pruning.width(48, 1.0) == 48
 
