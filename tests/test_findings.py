@@ -9,7 +9,7 @@ import pytest
 from sartor import registry
 from sartor.catalog.contracts import Action, Outcome
 from sartor.evidence import Evidence
-from sartor.findings import Findings, looks_of_others
+from sartor.findings import Findings
 from sartor.jobs import (
     ArtifactResult,
     DescribeResult,
@@ -24,6 +24,7 @@ from sartor.jobs import (
     TrainJob,
     TrainResult,
 )
+from sartor.other_runs import looks_of_others
 from sartor.run import _pipeline, _probe_spent, metrics_of
 from sartor.testing.tiny_package import tiny_run, write_colour_model
 from sartor.types import Artifact, Chart, DataProblem, Device, Example, Explanation, Record, Refusal, Table

@@ -10,11 +10,15 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+LATER = types.MappingProxyType({"later": True})
+"""``metadata`` of a field that joined a dataclass when values of it had been kept: written only where it is not its
+default, so that what is without it has the digest that it had."""
+
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, tuples, mappings and scalars as JSON values (dict, list, str, int, float, bool, None)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: to_plain(getattr(value, field.name)) for field in _written(value)}
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -23,6 +27,11 @@ def to_plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise TypeError(f"{type(value).__name__} has no JSON form; keep to dataclasses, tuples, mappings and scalars")
+
+
+def _written(value: Any) -> list[dataclasses.Field[Any]]:
+    fields = dataclasses.fields(value)
+    return [f for f in fields if not (f.metadata.get("later") and getattr(value, f.name) == f.default)]
 
 
 def from_plain(kind: Any, value: Any) -> Any:

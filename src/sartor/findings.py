@@ -10,8 +10,6 @@ from typing import Any
 
 from sartor import registry
 from sartor.catalog.contracts import Action, Outcome
-from sartor.codec import from_plain
-from sartor.evidence import Evidence
 from sartor.jobs import (
     ArtifactResult,
     DescribeResult,
@@ -54,7 +52,10 @@ TAIL = 1.2  # p95 over p50 on a quiet machine, about
 
 
 class Findings:
-    """The situation of a run (``catalog.contracts.Situation``); ``learn``, ``stop`` and ``foresee`` alone change it."""
+    """The situation of a run (``catalog.contracts.Situation``).
+
+    ``learn``, ``stop``, ``enter`` and ``foresee`` alone change it.
+    """
 
     def __init__(
         self,
@@ -133,6 +134,20 @@ class Findings:
     def stop(self, network: str, code: str, why: str) -> None:
         """Give up on a network."""
         self._stopped[network] = (code, why)
+        self._forget()
+
+    def enter(self, network: Network, like: str) -> None:
+        """Add a network made in the course of a plan, in every way in which another is run with all threads."""
+        for seed in list(self._seeds.values()):
+            candidate = replace(seed.candidate, network=network)
+            shown = registry.get("runtimes", candidate.runtime).reference  # beside the search, to compare with
+            if seed.candidate.network.id != like or candidate.fewer or shown or candidate.id in self._seeds:
+                continue
+            parent = f"{network.id}{seed.parent.removeprefix(like)}" if seed.parent else ""
+            self._seeds[candidate.id] = replace(seed, candidate=candidate, parent=parent)
+        cost = self._costs.get(network.id)
+        if cost is not None and not cost.multiplies:
+            self._refuse_fewer_bits({network.id})
         self._forget()
 
     def foresee(self, sentence: str) -> None:
@@ -339,14 +354,17 @@ class Findings:
         )
 
     def _told(self, network: str, file: Artifact) -> list[str]:
-        """What is worth telling of a shipping file: how it was made, and by whom its weights were taught."""
+        """What is worth telling of a shipping file: how it was made, and where its weights come from."""
         root = file
         while root.parent in self._files:
             root = self._files[root.parent]
-        own = (job for job, result in self._trained[network] if result.weights.sha256 == root.parent)
-        teachers = [job.recipe.teacher for job in own]
-        taught = [f"{teacher.network.id} was its teacher in training" for teacher in teachers if teacher is not None]
-        return [remark for remark in (self._remarks.get(file.sha256, ""), *taught) if remark]
+        told = [self._remarks.get(file.sha256, "")]
+        for job, result in self._trained[network]:
+            if result.weights.sha256 == root.parent and job.recipe.teacher is not None:
+                told.append(f"{job.recipe.teacher.network.id} was its teacher in training")
+            if result.weights.sha256 == root.parent and job.recipe.start is not None:
+                told.append(f"its training began with the weights of {job.recipe.start.network.id}")
+        return [remark for remark in told if remark]
 
 
 def _tails_beyond_calls(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
@@ -363,35 +381,3 @@ def _tails_beyond_calls(measured: Sequence[Measurement]) -> tuple[Measurement, .
         )
         for metric in wanted
     )  # fmt: skip
-
-
-def finished_trainings(
-    evidence: Evidence, data: str, seed: int, run: str, started: float
-) -> list[tuple[TrainJob, TrainResult]]:
-    """Trainings on the same data that other runs had finished when this run was first begun, oldest first.
-
-    This run's own are left out: continued, it must plan as it did, and comes to them again.
-    """
-    return [
-        (from_plain(TrainJob, entry.job), from_plain(TrainResult, entry.result))
-        for entry in evidence.of_stage("train")
-        if not entry.refusal
-        and entry.run != run
-        and entry.created < started
-        and entry.job["data"] == data
-        and entry.job["seed"] == seed
-    ]
-
-
-def looks_of_others(evidence: Evidence, data: str, run: str, started: float) -> tuple[int, int]:
-    """Files that other runs had judged by the test split when this one was first begun, and how many those runs are."""
-    looks = [
-        entry
-        for entry in evidence.of_stage("evaluate")
-        if not entry.refusal
-        and entry.run != run
-        and entry.created < started
-        and entry.job["data"] == data
-        and entry.job["split"] == "test"
-    ]
-    return len({entry.job["artifact"] for entry in looks}), len({entry.run for entry in looks})

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sartor.codec import LATER
 from sartor.types import Artifact, Chart, DataCard, DataSource, Epoch, Example, Measurement, Network, Pipeline, Table
 
 
@@ -168,11 +169,24 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class Start:
+    """A trained network with whose weights another of its family begins, in place of random ones (a warm start).
+
+    Args:
+        weights: sha256 of its weights. Where its layers are wider, the channels with the largest weights stay.
+    """
+
+    network: Network
+    weights: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a network is trained. Rates are for the batch size given.
 
     ``augment`` names augmentations of the task; ``auto`` stands for those the task suggests for the data. ``clip`` is
     the largest norm of a step's gradient, 0 for no bound. ``teacher``: whose answers it learns from beside the labels.
+    ``start``: whose weights it begins with; random ones where there is none.
     """
 
     epochs: float
@@ -186,6 +200,7 @@ class Recipe:
     augment: tuple[str, ...] = ()
     clip: float = 0.0
     teacher: Teacher | None = None
+    start: Start | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

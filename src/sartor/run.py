@@ -22,9 +22,10 @@ from sartor.energy import USUAL, counters
 from sartor.errors import DeviceError, SartorError
 from sartor.evidence import Evidence, Workspace, sole_holder, write_json
 from sartor.execute import Executor
-from sartor.findings import Findings, finished_trainings, looks_of_others
+from sartor.findings import Findings
 from sartor.jobs import PrepareJob, TrainJob, TrainResult, TranslateJob
 from sartor.metrics import COST_METRICS, Metric, quality_derivatives
+from sartor.other_runs import finished_trainings, looks_of_others
 from sartor.prepared import open_data
 from sartor.stages.candidates import candidates
 from sartor.stages.data import stamp

@@ -412,6 +412,9 @@ class Situation(Protocol):
     def stop(self, network: str, code: str, why: str) -> None:
         """Give up on a network: a reason for all its candidates."""
 
+    def enter(self, network: Network, like: str) -> None:
+        """A network made in the course of the plan joins the race, in every way in which another, ``like``, is run."""
+
     def foresee(self, sentence: str) -> None:
         """What more budget would likely buy, for the reader of the decision: an estimate, on which nothing rests."""
 

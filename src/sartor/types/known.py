@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sartor.codec import LATER
 from sartor.metrics import Metric
 from sartor.types.asked import Options
 
@@ -232,7 +233,7 @@ class Measurement:
     trained: bool = True
     noisy: bool = False
     conditions: Mapping[str, Any] = field(default_factory=dict)
-    replicates: tuple[float, ...] = ()
+    replicates: tuple[float, ...] = field(default=(), metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import math
 import random
 
-from sartor import registry
+from sartor import pruning, registry
 from sartor.catalog.contracts import Action, Outcome
 from sartor.codec import canonical_json, digest
 from sartor.findings import Findings
@@ -47,6 +47,11 @@ TASK = "image-classification"
 COSTS = index(COST_METRICS)
 SIZES = {"xs": 1, "s": 4, "m": 20, "l": 120}  # million operations
 WAYS = {"fp32/onnxruntime": ("none", 1.0), "int8/onnxruntime": ("int8-static", 0.4), "bf16/openvino": ("none", 0.3)}
+
+
+def million(network):
+    """Million operations of a network: they fall with the square of the channels kept."""
+    return network.options["million"] * pruning.share_of(network) ** 2
 
 
 def networks():
@@ -115,20 +120,17 @@ class World:
         return Outcome(key, result, None, seconds, False)
 
     def _describe(self, job, dice):
-        costs = tuple(
-            NetworkCost(n.id, int(n.options["million"] * 1e6), int(n.options["million"] * 1e4), 10**5, 8)
-            for n in job.networks
-        )
+        costs = tuple(NetworkCost(n.id, int(million(n) * 1e6), int(million(n) * 1e4), 10**5, 8) for n in job.networks)
         return DescribeResult(costs), 1.0
 
     def _throughput(self, job, dice):
         return ThroughputResult(self._rate(job.train.network), 4000.0), 3.0
 
     def _rate(self, network):
-        return 40_000 / network.options["million"] ** 0.8
+        return 40_000 / million(network) ** 0.8
 
     def _train(self, job, dice):
-        size, rate = job.network.options["million"], self._rate(job.network) / self.drag
+        size, rate = million(job.network), self._rate(job.network) / self.drag
         in_time = job.seconds * rate / self.samples if job.seconds else math.inf
         epochs = min(job.recipe.epochs, in_time)
         best = {"linear-pixels": 0.4}.get(job.network.model, 0.80 + 0.03 * len(str(int(size))) + size / 2000)
@@ -141,7 +143,7 @@ class World:
         return TrainResult(Artifact(sha, "safetensors", 10), curve, score, rate, seconds), 3 + seconds
 
     def _export(self, job, dice):
-        size, score = self._weights.get(job.weights, (job.network.options["million"], 0.1))
+        size, score = self._weights.get(job.weights, (million(job.network), 0.1))
         return self._made("onnx", job, size, score, "none")
 
     def _compress(self, job, dice):

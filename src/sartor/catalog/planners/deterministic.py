@@ -13,6 +13,7 @@ from sartor.catalog.planners.parts.distil import Distil
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.leftover import Leftover
 from sartor.catalog.planners.parts.prospect import GAIN_EXPONENT, falling, prospect
+from sartor.catalog.planners.parts.prune import Prune
 from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.rungs import SLACK, Rungs
 from sartor.catalog.planners.parts.schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder
@@ -70,6 +71,7 @@ class _Course:
         self.scout = Scout(situation, self.shop, self.forecast, self.reserve, self.trainer, self.effort)
         self.distil = Distil(situation, self.shop, self.trainer)
         self.deployment = Deployment(situation, self.shop, self.forecast, self.reserve, self.trainer, self.scout)
+        self.prune = Prune(situation, self.shop, self.trainer, self.scout, self.deployment)
 
     def run(self) -> Plan:
         yield from self._describe()
@@ -86,6 +88,7 @@ class _Course:
             yield from self._train_nearest()
         if waiting:
             yield from self._train_baselines(late=True)
+        yield from self.prune.run()
         leftover = Leftover(self.now, self.shop, self.forecast, self.reserve, self.trainer, self.scout)
         yield from leftover.run(self._is_met_on_validation)
         yield from Confirmation(self.now, self.shop, self.reserve).run()

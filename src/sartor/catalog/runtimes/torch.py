@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sartor import registry
 from sartor.codec import from_plain
 from sartor.errors import MissingExtra, SartorError, Unsupported
+from sartor.networks import build
 from sartor.registry import register
 from sartor.types import Device, Network
 
@@ -94,7 +95,7 @@ def _rebuild(path: Path) -> torch.nn.Module:
             "RUNTIME_FAILED", f"{path.name} is no network in torch format ({_line(error)}); export it again"
         ) from None
     try:
-        module = registry.get("models", network.model).build(network)
+        module = build(network, task_name)
         module.load_state_dict(weights, strict=True)
     except SartorError:
         raise

@@ -20,6 +20,7 @@ from sartor.codec import canonical_json, digest, to_plain
 from sartor.errors import MissingExtra, Unsupported
 from sartor.evidence import Workspace
 from sartor.jobs import ArtifactResult, ExportJob
+from sartor.networks import build
 from sartor.prepared import open_data
 from sartor.progress import Tell, silent
 from sartor.stages.compress.onnx_file import write_onnx
@@ -124,7 +125,7 @@ def build_network(job: ExportJob, workspace: Workspace) -> torch.nn.Module:
         raise MissingExtra("export", "train", str(error.name)) from error
 
     torch.manual_seed(job.seed)
-    module: torch.nn.Module = registry.get("models", job.network.model).build(job.network)
+    module: torch.nn.Module = build(job.network, job.task)
     if job.weights:
         try:
             module.load_state_dict(load_file(workspace.objects.path(job.weights)))

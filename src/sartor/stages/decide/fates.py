@@ -44,6 +44,7 @@ CODES = {
     "INCONCLUSIVE": "an interval straddles a limit",
     "HALVED": "stopped after a short training that others led",
     "FLOOR_UNREACHABLE": "training stopped when the quality floor could no longer be reached",
+    "PRUNED_OTHERWISE": "a pruned shape that was measured only to find out how far to prune",
     "NO_PRODUCTS": "the network multiplies nothing that fewer bits would speed up",
     "NOT_DEPLOYED": "its network was trained; faster ways to run it were preferred",
     "NOT_TRIED": "the budget ended before it was trained",

@@ -9,6 +9,7 @@ from sartor import registry
 from sartor.errors import MissingExtra, Unsupported
 from sartor.evidence import Workspace
 from sartor.jobs import DescribeJob, DescribeResult, NetworkCost
+from sartor.networks import build, example
 from sartor.progress import Tell, silent
 from sartor.stages.predict.kernels import RULES, fused
 from sartor.stages.predict.tracing import Seen, Tracer
@@ -69,15 +70,13 @@ def cost_of(network: Network, task: str) -> NetworkCost:
             raise Unsupported("NO_COST", f"{network.id} cannot be run on {network.input_size}: {reason}") from error
 
 
-def _count(network: Network, task_name: str, device: torch.device) -> NetworkCost:
+def _count(network: Network, task: str, device: torch.device) -> NetworkCost:
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    task = registry.get("tasks", task_name)
-    example = task.example(network.input_size, network.encoding)[None]
     with device:
-        module = registry.get("models", network.model).build(network).eval()
-        blank = task.normalise(torch.from_numpy(example).to(device), task.statistics(example)).contiguous()
+        module = build(network, task).eval()
+        blank = example(network, task)
     tracer = Tracer(module)
     counter = counting_mode(tracer.seen)
     # fused attention on the CPU is one opaque operator; the plain form shows its two matrix products

@@ -30,7 +30,8 @@ from sartor.stages.train._feed import Feed, channels_last, scaled
 from sartor.stages.train._machine import NOISY_LOAD, foreign_load, settle, training_device, training_dtype
 from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
 from sartor.stages.train._scoring import Score, Scorer, casting
-from sartor.stages.train._weights import built, conditions, keep_weights
+from sartor.stages.train._warm_start import begun
+from sartor.stages.train._weights import conditions, keep_weights
 from sartor.stages.train.hopeless import is_hopeless
 from sartor.types import Epoch
 
@@ -65,7 +66,7 @@ class Training:
 
     def __init__(self, job: TrainJob, data: PreparedData, workspace: Workspace | None = None) -> None:
         settle(job.threads)
-        self.job, self.data = job, data
+        self.job, self.data, self.workspace = job, data, workspace
         self.device = training_device()
         self.task: Task = registry.get("tasks", job.task)
         family: ModelFamily = registry.get("models", job.network.model)
@@ -76,11 +77,12 @@ class Training:
         auto = self.task.augmentations(data.card)
         self._augment = tuple(x for name in job.recipe.augment for x in (auto if name == "auto" else (name,)))
         torch.manual_seed(job.seed)
-        module = built(job.network, data)
-        self.module: nn.Module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         samples, targets = train.prepared(size, encoding), train.targets(size, encoding)
         self.feed = Feed(samples, targets, job.recipe.batch_size, job.seed, self.device)
-        revive_dead_filters(self.module, self.task.normalise(self.feed.batch(0)[0], self._statistics))
+        module = begun(job, data, workspace)
+        self.module: nn.Module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if job.recipe.start is None:
+            revive_dead_filters(self.module, self.task.normalise(self.feed.batch(0)[0], self._statistics))
         self.average = Average(self.module, job.recipe.ema_decay)
         self.optimizers = make_optimizers(self.module, job.recipe, self.dtype)
         self.steps = max(1, round(job.recipe.epochs * self.feed.steps_per_epoch))
@@ -293,12 +295,12 @@ def _hopeless(training: Training, progress: Progress, score: Score) -> bool:
 
 
 def _return_to_sound(training: Training) -> None:
-    """After a divergence keep the best weights there were, or the random start."""
+    """After a divergence keep the best weights there were, or those it began with."""
     if training.best:
         training.average.module.load_state_dict(training.best)
         return
     torch.manual_seed(training.job.seed)
-    fresh = built(training.job.network, training.data)
+    fresh = begun(training.job, training.data, training.workspace)
     training.average.module.load_state_dict(fresh.state_dict())
 
 

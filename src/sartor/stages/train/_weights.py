@@ -13,6 +13,7 @@ from torch import nn
 from sartor import registry
 from sartor.evidence import Workspace
 from sartor.jobs import TrainJob
+from sartor.networks import build
 from sartor.prepared import PreparedData
 from sartor.storage import write_bytes
 from sartor.types import Artifact, Network
@@ -21,7 +22,7 @@ from sartor.types import Artifact, Network
 def built(network: Network, data: PreparedData) -> nn.Module:
     """The module with random weights (the caller has seeded torch), with what its family wants to know of the data."""
     family = registry.get("models", network.model)
-    module: nn.Module = family.build(network)
+    module = build(network, data.card.task)
     furnish = getattr(family, "furnish", None)
     if furnish is not None:
         furnish(module, data.recalled(network.input_size, network.encoding))

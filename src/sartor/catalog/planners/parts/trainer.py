@@ -12,7 +12,7 @@ from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.schedule import Effort, enough_epochs, on_ladder
 from sartor.catalog.planners.parts.workshop import Step
-from sartor.jobs import Teacher, ThroughputJob, TrainJob, TrainResult
+from sartor.jobs import Start, Teacher, ThroughputJob, TrainJob, TrainResult
 from sartor.types import Network, Record
 
 REUSE_SHARE = 0.6  # a training of another run with so large a share of the epochs wanted is not done again
@@ -168,6 +168,7 @@ class Trainer:
         short: bool = False,
         again: bool = False,
         teacher: Teacher | None = None,
+        start: Start | None = None,
     ) -> Step[str]:
         """Weights after so many epochs, fewer where ``seconds`` are over before, start and final scoring included.
 
@@ -175,7 +176,7 @@ class Trainer:
         others are to be compared with it (``short``). One that is stopped speaks against the network, but not where it
         was trained well before (``again``).
         """
-        job = self._train_job(network, epochs, floor=floor, seconds=seconds, teacher=teacher)
+        job = self._train_job(network, epochs, floor=floor, seconds=seconds, teacher=teacher, start=start)
         known = self._known(job)
         if known:
             return known[0 if short else -1].weights.sha256
@@ -217,15 +218,21 @@ class Trainer:
         return str(found.weights.sha256)
 
     def _known(self, job: TrainJob) -> list[TrainResult]:
-        """Finished trainings that serve for a job, shortest first: augmented and taught alike, and not much shorter."""
+        """Finished trainings that serve for a job, shortest first: not much shorter, and augmented and taught alike."""
         return [
             result
             for other, result in self.now.trained(job.network.id)
             if other.recipe.augment == job.recipe.augment
             and other.recipe.teacher == job.recipe.teacher
+            and other.recipe.start == job.recipe.start
             and (result.epochs or other.recipe.epochs) >= REUSE_SHARE * job.recipe.epochs
             and not result.stopped
         ]
+
+    def follow(self, network: Network, other: Network) -> None:
+        """Train a network without augmentation where another was found to do better so."""
+        if other.id in self._plain:
+            self._plain.add(network.id)
 
     def standard_error(self, score: float) -> float:
         """Of a share over the validation samples; 0 for what is no share."""
@@ -241,12 +248,12 @@ class Trainer:
         seconds: float = 0.0,
         plain: bool = False,
         teacher: Teacher | None = None,
+        start: Start | None = None,
     ) -> TrainJob:
         recipe = registry.get("models", network.model).recipe(network, self.samples, epochs)
         if plain or network.id in self._plain:
             recipe = replace(recipe, augment=())
-        if teacher is not None:
-            recipe = replace(recipe, teacher=teacher)
+        recipe = replace(recipe, teacher=teacher, start=start)
         return TrainJob(
             self.requirement.task,
             network,
