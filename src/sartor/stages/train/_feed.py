@@ -54,9 +54,9 @@ class Feed:
         """Randomness of a step's augmentation, on the CPU."""
         return torch.Generator().manual_seed(seed_of(self._seed, 2, step))
 
-    def layer_seed(self, step: int) -> int:
-        """Seed of what the network itself draws in a step (dropout)."""
-        return seed_of(self._seed, 3, step)
+    def layer_seed(self, step: int, part: int = 0) -> int:
+        """Seed of what the network itself draws in a part of a step (dropout)."""
+        return seed_of(self._seed, 3, step, part) if part else seed_of(self._seed, 3, step)
 
 
 def in_sequence(

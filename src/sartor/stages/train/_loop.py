@@ -7,15 +7,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import Tensor
 
-from sartor import registry
-from sartor.blocks import revive_dead_filters
-from sartor.catalog.contracts import ModelFamily, Task
 from sartor.codec import from_plain, to_plain
 from sartor.cpu_load import read_cpu_times
 from sartor.errors import Unsupported
@@ -24,12 +19,10 @@ from sartor.jobs import ThroughputResult, TrainJob, TrainResult
 from sartor.prepared import PreparedData
 from sartor.progress import Tell
 from sartor.stages.train import _checkpoints
-from sartor.stages.train._average import Average, recalibrate_norms
-from sartor.stages.train._distill import SoftLabels
-from sartor.stages.train._feed import Feed, channels_last, scaled
-from sartor.stages.train._machine import NOISY_LOAD, foreign_load, settle, training_device, training_dtype
-from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
-from sartor.stages.train._scoring import Score, Scorer, casting
+from sartor.stages.train._average import recalibrate_norms
+from sartor.stages.train._machine import NOISY_LOAD, foreign_load
+from sartor.stages.train._scoring import Score, Scorer
+from sartor.stages.train._steps import Training
 from sartor.stages.train._weights import built, conditions, keep_weights
 from sartor.stages.train.hopeless import is_hopeless
 from sartor.types import Epoch
@@ -58,83 +51,7 @@ class Progress:
     best: float | None = None  # best score before the end, of the state kept as ``Training.best``, and its epoch
     best_epoch: float = 0.0
     steps: int = 0  # of the whole schedule, as last planned; 0 for as many as asked for
-
-
-class Training:
-    """One network with its data, optimizers and average, able to take any numbered step."""
-
-    def __init__(self, job: TrainJob, data: PreparedData, workspace: Workspace | None = None) -> None:
-        settle(job.threads)
-        self.job, self.data = job, data
-        self.device = training_device()
-        self.task: Task = registry.get("tasks", job.task)
-        family: ModelFamily = registry.get("models", job.network.model)
-        self.dtype = training_dtype(self.device) if getattr(family, "autocast", True) else torch.float32
-        self._loss = getattr(family, "loss", self.task.loss)
-        train, size, encoding = data.split("train"), job.network.input_size, job.network.encoding
-        self._statistics = data.statistics(size, encoding)
-        auto = self.task.augmentations(data.card)
-        self._augment = tuple(x for name in job.recipe.augment for x in (auto if name == "auto" else (name,)))
-        torch.manual_seed(job.seed)
-        module = built(job.network, data)
-        self.module: nn.Module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        samples, targets = train.prepared(size, encoding), train.targets(size, encoding)
-        self.feed = Feed(samples, targets, job.recipe.batch_size, job.seed, self.device)
-        revive_dead_filters(self.module, self.task.normalise(self.feed.batch(0)[0], self._statistics))
-        self.average = Average(self.module, job.recipe.ema_decay)
-        self.optimizers = make_optimizers(self.module, job.recipe, self.dtype)
-        self.steps = max(1, round(job.recipe.epochs * self.feed.steps_per_epoch))
-        self.learning_rate = 0.0
-        self._soft = SoftLabels(job, data, workspace, self.device) if job.recipe.teacher and workspace else None
-        self.best: dict[str, Tensor] = {}  # state of the average where it scored best so far; empty before
-
-    def take_step(self, step: int) -> Tensor:
-        """One step of the optimizers and of the average; the batch's mean loss."""
-        recipe = self.job.recipe
-        self.module.train()
-        torch.manual_seed(self.feed.layer_seed(step))
-        batch, targets = self.batch(step)
-        self.learning_rate = set_rate(self.optimizers, rate_share(step, self.steps, recipe.warmup_share))
-        with casting(self.device, self.dtype):
-            outputs = self.module(batch)
-        loss: Tensor = self._loss(tree_map(_in_fp32, outputs), targets, recipe.label_smoothing)
-        if self._soft is not None:
-            loss = self._soft.mixed(loss, outputs.float(), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.clip:
-            nn.utils.clip_grad_norm_(self.module.parameters(), recipe.clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        self.average.update(self.module, step)
-        return loss.detach()
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """What a step sees: normalised inputs and targets, augmented."""
-        inputs, targets = self.feed.batch(step)
-        batch = self.task.normalise(inputs, self._statistics)
-        targets = scaled(self.task, targets, self._statistics)
-        if self._augment:
-            batch, targets = self.task.augment(batch, targets, self._augment, self.feed.generator(step))
-        return channels_last(batch), targets
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything that changes from step to step."""
-        state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
-        state |= {f"average.{name}": tensor for name, tensor in self.average.module.state_dict().items()}
-        state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        return state | _checkpoints.optimizer_tensors(self.optimizers)
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of :meth:`tensors`."""
-        for kind, module in (("module.", self.module), ("average.", self.average.module)):
-            module.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})
-        self.best = {k.removeprefix("best."): v.to(self.device) for k, v in tensors.items() if k.startswith("best.")}
-        _checkpoints.restore_optimizers(self.optimizers, tensors)
-
-
-def _in_fp32(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+    parts: int = 1  # that each batch is computed in
 
 
 def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, tell: Tell) -> TrainResult:
@@ -148,6 +65,7 @@ def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scr
         training.restore(tensors)
         progress = from_plain(Progress, state)
         training.steps = progress.steps or training.steps
+        training.gradients.parts = progress.parts
     scorer = Scorer(job, data, training.device, training.dtype)
     stopped = _run(training, scorer, progress, scratch, tell)
     score, kept = _settle(training, job, data, progress, stopped)
@@ -166,6 +84,7 @@ def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scr
             **conditions(training.device, training.dtype, job),
             "augment": list(training._augment),
             "kept_epoch": kept,
+            "micro_batch": training.gradients.micro_batch,
         },
     )
 
@@ -222,6 +141,9 @@ def _run(training: Training, scorer: Scorer, progress: Progress, scratch: Path, 
     pause, loss_sum = CHECKPOINT_EVERY_S, torch.tensor(progress.losses, dtype=torch.float64, device=training.device)
     while progress.step < training.steps:
         loss_sum += training.take_step(progress.step)
+        progress.parts = training.gradients.parts
+        while training.gradients.notes:
+            tell(training.gradients.notes.pop(0), progress.step / training.steps)
         progress.step += 1
         progress.counted += 1
         now = time.perf_counter()
