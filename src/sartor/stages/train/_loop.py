@@ -20,7 +20,9 @@ from sartor.prepared import PreparedData
 from sartor.progress import Tell
 from sartor.stages.train import _checkpoints
 from sartor.stages.train._average import recalibrate_norms
-from sartor.stages.train._machine import NOISY_LOAD, foreign_load
+from sartor.stages.train._fitting import fit_memory
+from sartor.stages.train._machine import NOISY_LOAD, foreign_load, multiply_exactly, sum_dtype
+from sartor.stages.train._ranks import ALONE, Ranks
 from sartor.stages.train._scoring import Score, Scorer
 from sartor.stages.train._steps import Training
 from sartor.stages.train._weights import built, conditions, keep_weights
@@ -34,6 +36,7 @@ _EVALUATIONS = 8
 _PACE_SHARE = 0.05  # of a training's time: before, its pace says little
 _PACE_NOISE = 0.02  # a schedule is not planned anew for less
 _PROBE_WARMUP_STEPS = 2
+_AGREE_EVERY = 8  # steps between two agreements of several ranks
 _RECALIBRATION_SAMPLES, _RECALIBRATION_EPOCHS = 4096, 2
 WORST = 1e12  # the score of a training that diverged, where lower is better
 
@@ -54,11 +57,14 @@ class Progress:
     parts: int = 1  # that each batch is computed in
 
 
-def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, tell: Tell) -> TrainResult:
-    """Run a training from its newest checkpoint, or from the start, to its end."""
+def fit_by_gradient(
+    job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, tell: Tell, ranks: Ranks = ALONE
+) -> TrainResult | None:
+    """Run a training from its newest checkpoint, or from the start, to its end; the result is the leading rank's."""
     training = Training(job, data, workspace)
     progress = Progress()
-    _checkpoints.tidy(scratch)
+    if ranks.leads:
+        _checkpoints.tidy(scratch)
     found = _checkpoints.read_checkpoint(scratch)
     if found is not None:
         _, tensors, state = found
@@ -66,8 +72,11 @@ def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scr
         progress = from_plain(Progress, state)
         training.steps = progress.steps or training.steps
         training.gradients.parts = progress.parts
+    memory = fit_memory(training, ranks, scratch, tell)
     scorer = Scorer(job, data, training.device, training.dtype)
     stopped = _run(training, scorer, progress, scratch, tell)
+    if not ranks.leads:
+        return None
     score, kept = _settle(training, job, data, progress, stopped)
     if progress.curve:
         progress.curve[-1] = replace(progress.curve[-1], score=score)
@@ -85,6 +94,8 @@ def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scr
             "augment": list(training._augment),
             "kept_epoch": kept,
             "micro_batch": training.gradients.micro_batch,
+            "processes": ranks.world,
+            **memory,
         },
     )
 
@@ -98,6 +109,7 @@ def _settle(
         Its score in fp32, as it is exported, and its epoch.
     """
     metric, module = training.task.metrics[0], training.average.module
+    multiply_exactly()
     if stopped == "DIVERGED":
         _return_to_sound(training)
     scorer = Scorer(job, data, training.device, torch.float32)
@@ -133,12 +145,17 @@ def _sample_batches(training: Training) -> Iterator[Tensor]:
 
 
 def _run(training: Training, scorer: Scorer, progress: Progress, scratch: Path, tell: Tell) -> str:
-    """Steps, evaluations, checkpoints. Returns why it ended early, or nothing."""
+    """Steps, evaluations, checkpoints. Returns why it ended early, or nothing.
+
+    What hangs on a clock, or on the score, the leading rank decides for all.
+    """
+    ranks = training.gradients.ranks
     asked = max(1, round(training.job.recipe.epochs * training.feed.steps_per_epoch))
     looks = max(2, min(_EVALUATIONS, round(training.job.recipe.epochs)))  # short trainings spend little on looking
     started = time.perf_counter() - progress.seconds
     saved = told = time.perf_counter()
-    pause, loss_sum = CHECKPOINT_EVERY_S, torch.tensor(progress.losses, dtype=torch.float64, device=training.device)
+    pause = CHECKPOINT_EVERY_S
+    loss_sum = torch.tensor(progress.losses, dtype=sum_dtype(training.device), device=training.device)
     while progress.step < training.steps:
         loss_sum += training.take_step(progress.step)
         progress.parts = training.gradients.parts
@@ -150,18 +167,23 @@ def _run(training: Training, scorer: Scorer, progress: Progress, scratch: Path, 
         progress.seconds = now - started
         if _is_to_look(progress.step, training.steps, looks):
             progress.losses = float(loss_sum)
-            stopped = _evaluate(training, scorer, progress)
+            (stopped,) = ranks.told(_evaluate(training, scorer, progress) if ranks.leads else "")
+            progress.losses, progress.counted = 0.0, 0
             loss_sum.zero_()
             if stopped:
-                return stopped
-        if now - told >= _TELL_EVERY_S or progress.step == training.steps:
-            told = now
-            if progress.step < training.steps:
-                progress.steps = training.steps = planned_steps(progress, training.steps, asked, training.job.seconds)
-            tell(_sentence(training, progress), progress.step / training.steps)
+                return str(stopped)
+        at_end = progress.step == training.steps
+        if at_end or (progress.step % _AGREE_EVERY == 0 if ranks.world > 1 else now - told >= _TELL_EVERY_S):
+            if not at_end:
+                planned = planned_steps(progress, training.steps, asked, training.job.seconds)
+                (progress.steps,) = ranks.told(planned)
+                training.steps = progress.steps
+            if at_end or now - told >= _TELL_EVERY_S:
+                told = now
+                tell(_sentence(training, progress), progress.step / training.steps)
             if not math.isfinite(float(loss_sum)):
                 return "DIVERGED"
-        if now - saved >= pause and progress.step < training.steps:
+        if ranks.leads and now - saved >= pause and progress.step < training.steps:
             before = time.perf_counter()
             progress.losses = float(loss_sum)
             _checkpoints.write_checkpoint(scratch, progress.step, training.tensors(), to_plain(progress))
@@ -191,7 +213,6 @@ def _evaluate(training: Training, scorer: Scorer, progress: Progress) -> str:
     """Score the average, add a row to the curve; say whether to go on."""
     loss = progress.losses / max(1, progress.counted)
     epoch = progress.step / training.feed.steps_per_epoch
-    progress.losses, progress.counted = 0.0, 0
     if not math.isfinite(loss):
         return "DIVERGED"
     try:
@@ -237,17 +258,19 @@ def _sentence(training: Training, progress: Progress) -> str:
     )
 
 
-def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell) -> ThroughputResult:
+def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell, ranks: Ranks = ALONE) -> ThroughputResult:
     """Real steps on real batches for about so many seconds, then a part of validation."""
     tell(f"{job.network.id}: trying how fast it trains")
     training = Training(job, data)
+    fit_memory(training, ranks, None, tell)
     for step in range(_PROBE_WARMUP_STEPS):
         training.take_step(step)
     before = read_cpu_times()
-    started, steps = time.perf_counter(), 0
-    while steps < 1 or time.perf_counter() - started < seconds:
+    started, steps, on = time.perf_counter(), 0, True
+    while on:
         float(training.take_step(_PROBE_WARMUP_STEPS + steps))
         steps += 1
+        (on,) = ranks.told(time.perf_counter() - started < seconds)
     rate = steps * training.feed.batch_size / (time.perf_counter() - started)
     load = foreign_load(before)
     scorer = Scorer(job, data, training.device, training.dtype, limit=2 * training.feed.batch_size)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from sartor import registry
 from sartor.blocks import revive_dead_filters
@@ -16,8 +21,9 @@ from sartor.stages.train._average import Average
 from sartor.stages.train._distill import SoftLabels
 from sartor.stages.train._feed import Feed, channels_last, scaled
 from sartor.stages.train._gradients import Gradients
-from sartor.stages.train._machine import settle, training_device, training_dtype
+from sartor.stages.train._machine import multiply_fast, ranks_here, settle, training_device, training_dtype
 from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
+from sartor.stages.train._ranks import Ranks, share_norms
 from sartor.stages.train._weights import built
 
 
@@ -25,7 +31,8 @@ class Training:
     """One network with its data, optimizers and average, able to take any numbered step."""
 
     def __init__(self, job: TrainJob, data: PreparedData, workspace: Workspace | None = None) -> None:
-        settle(job.threads)
+        settle(job.threads // ranks_here())
+        multiply_fast()
         self.job, self.data = job, data
         self.device = training_device()
         self.task: Task = registry.get("tasks", job.task)
@@ -57,11 +64,15 @@ class Training:
         batch, targets = self.batch(step)
         self.learning_rate = set_rate(self.optimizers, rate_share(step, self.steps, recipe.warmup_share))
         loss = self.gradients.compute(step, batch, targets)
+        scaler = self.gradients.scaler  # does nothing but for fp16
         if recipe.clip:
+            for optimizer in self.optimizers:
+                scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(self.module.parameters(), recipe.clip)
         for optimizer in self.optimizers:
-            optimizer.step()
+            scaler.step(optimizer)
             optimizer.zero_grad()
+        scaler.update()
         self.average.update(self.module, step)
         return loss
 
@@ -74,11 +85,35 @@ class Training:
             batch, targets = self.task.augment(batch, targets, self._augment, self.feed.generator(step))
         return channels_last(batch), targets
 
+    def optimizer_memory(self) -> Iterator[tuple[Tensor, int]]:
+        """Every trained weight, and how many tensors of its size its optimizer remembers."""
+        for optimizer in self.optimizers:
+            times = 2 if isinstance(optimizer, torch.optim.AdamW) else 1
+            yield from ((weight, times) for group in optimizer.param_groups for weight in group["params"])
+
+    def spread(self, ranks: Ranks) -> None:
+        """Share every step with other ranks from now on; all have to be in the same state."""
+        self.gradients.ranks = ranks
+        if ranks.world == 1:
+            return
+        share_norms(self.module)
+        known = inspect.signature(DistributedDataParallel).parameters
+        syncs = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # by torch's version
+        options: dict[str, Any] = {
+            "device_ids": [self.device.index] if self.device.type == "cuda" else None,
+            syncs: False,  # norms are shared already, and no other buffer differs
+            "find_unused_parameters": self.gradients.some_unused,
+        }
+        self.gradients.module = DistributedDataParallel(self.module, **options)
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes from step to step."""
         state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
         state |= {f"average.{name}": tensor for name, tensor in self.average.module.state_dict().items()}
         state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        if self.gradients.scaler.is_enabled():
+            scale = self.gradients.scaler.state_dict()
+            state["scaler"] = torch.tensor([scale["scale"], scale["_growth_tracker"]], dtype=torch.float64)
         return state | _checkpoints.optimizer_tensors(self.optimizers)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -87,3 +122,7 @@ class Training:
             module.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})
         self.best = {k.removeprefix("best."): v.to(self.device) for k, v in tensors.items() if k.startswith("best.")}
         _checkpoints.restore_optimizers(self.optimizers, tensors)
+        if "scaler" in tensors:
+            scale, grown = tensors["scaler"].tolist()
+            scaler = self.gradients.scaler
+            scaler.load_state_dict({**scaler.state_dict(), "scale": scale, "_growth_tracker": int(grown)})
