@@ -25,6 +25,7 @@ def test_trainings_on_several_processes_are_evidence_of_their_own(digits):
     assert key_of("export", job, 2) == key_of("export", job)
 
 
+@pytest.mark.slow
 def test_two_ranks_compute_the_gradient_of_one(digits, tmp_path):
     job = digits.job("resnet9", 1, batch_size=21)
     (tmp_path / "job.json").write_text(canonical_json(job))
@@ -56,6 +57,7 @@ def test_two_ranks_compute_the_gradient_of_one(digits, tmp_path):
     assert [each["shares"] for each in said] == [[0, 2], [2, 5]]
 
 
+@pytest.mark.slow
 def test_a_killed_rank_costs_nothing_but_time(digits, tmp_path, monkeypatch):
     job = digits.job("linear-pixels", 2.0, batch_size=64, seed=80)
     alone = train(job, digits.workspace)

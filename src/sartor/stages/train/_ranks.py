@@ -92,9 +92,8 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     # torchrun keeps its store for a restart, and with it the addresses of the dead, which gloo would try
     life = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{world}"
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(
-        backend, store=dist.PrefixStore(life, store), rank=rank, world_size=world, timeout=_PATIENCE
-    )
+    own = dist.PrefixStore(life, store)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=_PATIENCE)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
