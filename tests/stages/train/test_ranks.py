@@ -58,7 +58,7 @@ def test_two_ranks_compute_the_gradient_of_one(digits, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_rank_costs_nothing_but_time(digits, tmp_path, monkeypatch):
+def test_a_rank_that_is_killed_or_out_of_memory_costs_nothing_but_time(digits, tmp_path, monkeypatch):
     job = digits.job("linear-pixels", 2.0, batch_size=64, seed=80)
     alone = train(job, digits.workspace)
     scratch = digits.workspace.scratch(digest(job))
@@ -71,9 +71,11 @@ def test_a_killed_rank_costs_nothing_but_time(digits, tmp_path, monkeypatch):
     together = train(job, digits.workspace, lambda text, share=None: said.append(text))
     assert (tmp_path / "died").exists()
     steps = [int(step) for step in (tmp_path / "died.0").read_text().split()]
-    assert steps.count(6) == 2
-    assert steps.count(4) == 1  # it went on from a checkpoint, not from the start
+    # twice it went on from a checkpoint, of the step before or, where that was not written yet, the one before that
+    assert steps.count(0) == 1
+    assert len(set(steps)) < len(steps) <= len(set(steps)) + 4
     assert together.conditions["processes"] == 2
+    assert together.conditions["micro_batch"] == 16  # of the 32 of a rank
     assert any("samples/s" in text for text in said)
     assert [row.loss for row in together.curve] == pytest.approx([row.loss for row in alone.curve], rel=1e-4)
     assert together.score == pytest.approx(alone.score, abs=0.02)
