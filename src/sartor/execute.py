@@ -31,10 +31,13 @@ VERSIONS: Mapping[str, int] = {"describe": 3, "compress": 2}
 TRANSIENT = {"CRASHED", "OOM", "TIMEOUT", "FAILED"}
 """Refusals that are tried once more before they count."""
 
+_TRAINING = ("train", "throughput")
 
-def key_of(stage: str, job: object) -> str:
-    """The name of a job's evidence."""
-    return digest({"stage": stage, "version": VERSIONS.get(stage, 1), "job": to_plain(job)})
+
+def key_of(stage: str, job: object, processes: int = 0) -> str:
+    """The name of a job's evidence; trainings on several processes are others, and so is how fast they are."""
+    apart = {"processes": processes} if processes > 1 and stage in _TRAINING else {}
+    return digest({"stage": stage, "version": VERSIONS.get(stage, 1), "job": to_plain(job), **apart})
 
 
 class Executor:
@@ -45,7 +48,14 @@ class Executor:
     """
 
     def __init__(
-        self, workspace: Workspace, evidence: Evidence, run: str, *, retry: bool = False, remeasure: bool = False
+        self,
+        workspace: Workspace,
+        evidence: Evidence,
+        run: str,
+        *,
+        retry: bool = False,
+        remeasure: bool = False,
+        processes: int = 0,
     ) -> None:
         """Run actions for one run.
 
@@ -55,9 +65,10 @@ class Executor:
             run: id of the run.
             retry: do again what crashed in an earlier process.
             remeasure: do again the confirmations that a noisy machine spoilt in an earlier process.
+            processes: that train one network together; 0 for one per CUDA device, or one.
         """
         self.workspace, self.evidence, self.run = workspace, evidence, run
-        self._retry, self._remeasure = retry, remeasure
+        self._retry, self._remeasure, self._processes = retry, remeasure, processes
         self._began = time.time()
         self._workers: dict[str, _Worker] = {}
 
@@ -84,7 +95,7 @@ class Executor:
 
     def _newest(self, stage: str, job: object) -> tuple[str, Entry | None]:
         """The newest entry of a job, and the key that the next attempt at it gets."""
-        first = key = key_of(stage, job)
+        first = key = key_of(stage, job, self._processes)
         newest, attempt = None, 0
         while (entry := self.evidence.get(key)) is not None:
             newest, attempt = entry, attempt + 1
@@ -133,10 +144,12 @@ class Executor:
         return Outcome(key, from_plain(result_type, reply["result"]), None, seconds, False)
 
     def _attempt(self, stage: str, job: object, tell: Tell) -> dict[str, Any]:
-        kind = "train" if stage in ("train", "throughput") else "other"
+        kind = "train" if stage in _TRAINING else "other"
         worker = self._workers.get(kind)
         if worker is None or not worker.alive():
-            worker = self._workers[kind] = _Worker(self.workspace, training_environment() if kind == "train" else {})
+            worker = self._workers[kind] = _Worker(
+                self.workspace, training_environment(self._processes) if kind == "train" else {}
+            )
         return worker.run(stage, job, tell)
 
 

@@ -144,7 +144,12 @@ def run(
         started = _started(place.folder)
         try:
             with Executor(
-                place.workspace, evidence, place.id, retry=retry, remeasure=_was_inconclusive(place.folder)
+                place.workspace,
+                evidence,
+                place.id,
+                retry=retry,
+                remeasure=_was_inconclusive(place.folder),
+                processes=requirement.budget.processes,
             ) as executor:
                 findings = survey(requirement, place, executor, observer, started)
                 _refuse_other_machine(findings.device, requirement)

@@ -114,6 +114,8 @@ class Task(Protocol):
     ``Pipeline.options``.
     A task may define ``look(raws, outputs, labels) -> tuple[Table, ...]``: what answers have in common with their
     inputs, on up to 2,000 samples of a split, for the report.
+    One whose ``loss`` is no mean over samples (it counts boxes, or pixels of the batch) says ``loss_spans_batch =
+    True``: a batch that is computed in parts, or by several processes, is then judged as a whole.
     Further keys of ``data`` that it takes stand in ``options``, those that may name files in ``files`` too; what was
     given of them is the fact ``options``.
     """
@@ -246,9 +248,9 @@ class ModelFamily(Protocol):
     (input ``input``, output ``output``, batch fixed by ``example`` (batch, …)); its answers are compared with torch's;
     ``denormalise(module, statistics)`` tells a new module by what the task normalises, where it wants inputs as they
     were; ``cost(network) -> NetworkCost`` counts what torch does not see.
-    And three attributes: ``most_epochs``, beyond which training gains nothing (a fine-tuning needs few), ``autocast``,
-    False for what must be trained in fp32, and ``domains``, the ONNX operator domains its graphs use beyond the
-    standard one (``ai.onnx.ml``): runtimes that lack one are not tried.
+    And four attributes: ``loss_spans_batch`` of its own ``loss``, as a task's; ``most_epochs``, beyond which training
+    gains nothing (a fine-tuning needs few), ``autocast``, False for what must be trained in fp32, and ``domains``, the
+    ONNX operator domains its graphs use beyond the standard one (``ai.onnx.ml``): runtimes that lack one are not tried.
     """
 
     name: str

@@ -78,10 +78,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Budget:
-    """What the search may spend: seconds of wall time, and how widely it looks."""
+    """What the search may spend: seconds of wall time, how widely it looks, and on how many processes it trains.
+
+    ``processes`` 0: one per CUDA device, or one.
+    """
 
     seconds: float
     effort: Literal["quick", "balanced", "thorough"] = "balanced"
+    processes: int = 0
 
 
 @dataclass(frozen=True)

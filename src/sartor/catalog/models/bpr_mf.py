@@ -37,6 +37,7 @@ class BprMf:
     fitting = "gradient"
     baseline = False
     most_epochs = MOST_EPOCHS
+    loss_spans_batch = True
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """By width."""

@@ -42,6 +42,7 @@ class DenseDetector:
     provenance = Provenance("own, after FCOS, PANet and TOOD", "Apache-2.0", "arXiv:2108.07755")
     fitting = "gradient"
     baseline = False
+    loss_spans_batch = True
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """From 0.4 to 4 million parameters."""

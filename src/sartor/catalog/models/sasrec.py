@@ -36,6 +36,7 @@ class Sasrec:
     fitting = "gradient"
     baseline = False
     most_epochs = MOST_EPOCHS
+    loss_spans_batch = True
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """By width and depth."""

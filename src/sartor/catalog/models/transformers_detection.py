@@ -41,6 +41,7 @@ class TransformersDetection:
     provenance = Provenance("huggingface/transformers", "Apache-2.0 (a checkpoint has its own)", "arXiv:2005.12872")
     fitting = "gradient"
     baseline = False
+    loss_spans_batch = True
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """None of its own.

@@ -47,6 +47,7 @@ class TwoTower:
     fitting = "gradient"
     baseline = False
     most_epochs = MOST_EPOCHS
+    loss_spans_batch = True
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """By width."""

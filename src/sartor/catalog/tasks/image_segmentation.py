@@ -61,6 +61,7 @@ class ImageSegmentation:
     noise = staticmethod(picture_methods.noise)
     example = staticmethod(picture_methods.example)
     statistics = staticmethod(channel_statistics)
+    loss_spans_batch = True
     normalise = staticmethod(picture_methods.normalise)
 
     def read(self, source: DataSource) -> list[Part]:

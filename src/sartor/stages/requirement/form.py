@@ -92,6 +92,8 @@ class BudgetForm(_Form):
         "balanced"
     )
     """How widely it looks."""
+    processes: Annotated[int, Field(ge=0, le=4096), Must("a whole number from 0 to 4096", "2")] = 0
+    """Processes that train one network together; 0 for one per CUDA device, or one where there is none."""
 
 
 class SearchForm(_Form):

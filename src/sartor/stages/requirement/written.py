@@ -25,7 +25,8 @@ def to_mapping(requirement: Requirement) -> dict[str, Any]:
         "limits": limits,
         "objectives": {objective.metric: objective.weight for objective in requirement.objectives},
         "decision": {"confidence": requirement.confidence},
-        "budget": {"time": written_duration(requirement.budget.seconds), "effort": requirement.budget.effort},
+        "budget": {"time": written_duration(requirement.budget.seconds), "effort": requirement.budget.effort}
+        | ({"processes": requirement.budget.processes} if requirement.budget.processes else {}),
         **({"search": search} if search else {}),
         **({"model": requirement.model} if requirement.model else {}),
         "seed": requirement.seed,

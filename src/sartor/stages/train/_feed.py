@@ -50,13 +50,18 @@ class Feed:
         chosen = np.sort(self._order[position * self.batch_size : (position + 1) * self.batch_size])
         return to_device(self.samples[chosen], self.device), to_device(self.targets[chosen], self.device)
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a batch as it is stored."""
+        return self.batch_size * (self.samples[:1].nbytes + self.targets[:1].nbytes)
+
     def generator(self, step: int) -> torch.Generator:
         """Randomness of a step's augmentation, on the CPU."""
         return torch.Generator().manual_seed(seed_of(self._seed, 2, step))
 
-    def layer_seed(self, step: int) -> int:
-        """Seed of what the network itself draws in a step (dropout)."""
-        return seed_of(self._seed, 3, step)
+    def layer_seed(self, step: int, part: int = 0) -> int:
+        """Seed of what the network itself draws in a part of a step (dropout)."""
+        return seed_of(self._seed, 3, step, part) if part else seed_of(self._seed, 3, step)
 
 
 def in_sequence(

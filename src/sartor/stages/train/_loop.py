@@ -7,15 +7,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import Tensor
 
-from sartor import registry
-from sartor.blocks import revive_dead_filters
-from sartor.catalog.contracts import ModelFamily, Task
 from sartor.codec import from_plain, to_plain
 from sartor.cpu_load import read_cpu_times
 from sartor.errors import Unsupported
@@ -24,12 +19,12 @@ from sartor.jobs import ThroughputResult, TrainJob, TrainResult
 from sartor.prepared import PreparedData
 from sartor.progress import Tell
 from sartor.stages.train import _checkpoints
-from sartor.stages.train._average import Average, recalibrate_norms
-from sartor.stages.train._distill import SoftLabels
-from sartor.stages.train._feed import Feed, channels_last, scaled
-from sartor.stages.train._machine import NOISY_LOAD, foreign_load, settle, training_device, training_dtype
-from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
-from sartor.stages.train._scoring import Score, Scorer, casting
+from sartor.stages.train._average import recalibrate_norms
+from sartor.stages.train._fitting import fit_memory
+from sartor.stages.train._machine import NOISY_LOAD, foreign_load, multiply_exactly, sum_dtype
+from sartor.stages.train._ranks import ALONE, Ranks
+from sartor.stages.train._scoring import Score, Scorer
+from sartor.stages.train._steps import Training
 from sartor.stages.train._warm_start import begun
 from sartor.stages.train._weights import conditions, keep_weights
 from sartor.stages.train.hopeless import is_hopeless
@@ -42,6 +37,7 @@ _EVALUATIONS = 8
 _PACE_SHARE = 0.05  # of a training's time: before, its pace says little
 _PACE_NOISE = 0.02  # a schedule is not planned anew for less
 _PROBE_WARMUP_STEPS = 2
+_AGREE_EVERY = 8  # steps between two agreements of several ranks
 _RECALIBRATION_SAMPLES, _RECALIBRATION_EPOCHS = 4096, 2
 WORST = 1e12  # the score of a training that diverged, where lower is better
 
@@ -59,99 +55,29 @@ class Progress:
     best: float | None = None  # best score before the end, of the state kept as ``Training.best``, and its epoch
     best_epoch: float = 0.0
     steps: int = 0  # of the whole schedule, as last planned; 0 for as many as asked for
+    parts: int = 1  # that each batch is computed in
 
 
-class Training:
-    """One network with its data, optimizers and average, able to take any numbered step."""
-
-    def __init__(self, job: TrainJob, data: PreparedData, workspace: Workspace | None = None) -> None:
-        settle(job.threads)
-        self.job, self.data, self.workspace = job, data, workspace
-        self.device = training_device()
-        self.task: Task = registry.get("tasks", job.task)
-        family: ModelFamily = registry.get("models", job.network.model)
-        self.dtype = training_dtype(self.device) if getattr(family, "autocast", True) else torch.float32
-        self._loss = getattr(family, "loss", self.task.loss)
-        train, size, encoding = data.split("train"), job.network.input_size, job.network.encoding
-        self._statistics = data.statistics(size, encoding)
-        auto = self.task.augmentations(data.card)
-        self._augment = tuple(x for name in job.recipe.augment for x in (auto if name == "auto" else (name,)))
-        torch.manual_seed(job.seed)
-        samples, targets = train.prepared(size, encoding), train.targets(size, encoding)
-        self.feed = Feed(samples, targets, job.recipe.batch_size, job.seed, self.device)
-        module = begun(job, data, workspace)
-        self.module: nn.Module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if job.recipe.start is None:
-            revive_dead_filters(self.module, self.task.normalise(self.feed.batch(0)[0], self._statistics))
-        self.average = Average(self.module, job.recipe.ema_decay)
-        self.optimizers = make_optimizers(self.module, job.recipe, self.dtype)
-        self.steps = max(1, round(job.recipe.epochs * self.feed.steps_per_epoch))
-        self.learning_rate = 0.0
-        self._soft = SoftLabels(job, data, workspace, self.device) if job.recipe.teacher and workspace else None
-        self.best: dict[str, Tensor] = {}  # state of the average where it scored best so far; empty before
-
-    def take_step(self, step: int) -> Tensor:
-        """One step of the optimizers and of the average; the batch's mean loss."""
-        recipe = self.job.recipe
-        self.module.train()
-        torch.manual_seed(self.feed.layer_seed(step))
-        batch, targets = self.batch(step)
-        self.learning_rate = set_rate(self.optimizers, rate_share(step, self.steps, recipe.warmup_share))
-        with casting(self.device, self.dtype):
-            outputs = self.module(batch)
-        loss: Tensor = self._loss(tree_map(_in_fp32, outputs), targets, recipe.label_smoothing)
-        if self._soft is not None:
-            loss = self._soft.mixed(loss, outputs.float(), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.clip:
-            nn.utils.clip_grad_norm_(self.module.parameters(), recipe.clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        self.average.update(self.module, step)
-        return loss.detach()
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """What a step sees: normalised inputs and targets, augmented."""
-        inputs, targets = self.feed.batch(step)
-        batch = self.task.normalise(inputs, self._statistics)
-        targets = scaled(self.task, targets, self._statistics)
-        if self._augment:
-            batch, targets = self.task.augment(batch, targets, self._augment, self.feed.generator(step))
-        return channels_last(batch), targets
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything that changes from step to step."""
-        state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
-        state |= {f"average.{name}": tensor for name, tensor in self.average.module.state_dict().items()}
-        state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        return state | _checkpoints.optimizer_tensors(self.optimizers)
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of :meth:`tensors`."""
-        for kind, module in (("module.", self.module), ("average.", self.average.module)):
-            module.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})
-        self.best = {k.removeprefix("best."): v.to(self.device) for k, v in tensors.items() if k.startswith("best.")}
-        _checkpoints.restore_optimizers(self.optimizers, tensors)
-
-
-def _in_fp32(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
-
-
-def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, tell: Tell) -> TrainResult:
-    """Run a training from its newest checkpoint, or from the start, to its end."""
+def fit_by_gradient(
+    job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, tell: Tell, ranks: Ranks = ALONE
+) -> TrainResult | None:
+    """Run a training from its newest checkpoint, or from the start, to its end; the result is the leading rank's."""
     training = Training(job, data, workspace)
     progress = Progress()
-    _checkpoints.tidy(scratch)
+    if ranks.leads:
+        _checkpoints.tidy(scratch)
     found = _checkpoints.read_checkpoint(scratch)
     if found is not None:
         _, tensors, state = found
         training.restore(tensors)
         progress = from_plain(Progress, state)
         training.steps = progress.steps or training.steps
+        training.gradients.parts = progress.parts
+    memory = fit_memory(training, ranks, scratch, tell)
     scorer = Scorer(job, data, training.device, training.dtype)
     stopped = _run(training, scorer, progress, scratch, tell)
+    if not ranks.leads:
+        return None
     score, kept = _settle(training, job, data, progress, stopped)
     if progress.curve:
         progress.curve[-1] = replace(progress.curve[-1], score=score)
@@ -168,6 +94,9 @@ def fit_by_gradient(job: TrainJob, data: PreparedData, workspace: Workspace, scr
             **conditions(training.device, training.dtype, job),
             "augment": list(training._augment),
             "kept_epoch": kept,
+            "micro_batch": training.gradients.micro_batch,
+            "processes": ranks.world,
+            **memory,
         },
     )
 
@@ -181,6 +110,7 @@ def _settle(
         Its score in fp32, as it is exported, and its epoch.
     """
     metric, module = training.task.metrics[0], training.average.module
+    multiply_exactly()
     if stopped == "DIVERGED":
         _return_to_sound(training)
     scorer = Scorer(job, data, training.device, torch.float32)
@@ -216,32 +146,45 @@ def _sample_batches(training: Training) -> Iterator[Tensor]:
 
 
 def _run(training: Training, scorer: Scorer, progress: Progress, scratch: Path, tell: Tell) -> str:
-    """Steps, evaluations, checkpoints. Returns why it ended early, or nothing."""
+    """Steps, evaluations, checkpoints. Returns why it ended early, or nothing.
+
+    What hangs on a clock, or on the score, the leading rank decides for all.
+    """
+    ranks = training.gradients.ranks
     asked = max(1, round(training.job.recipe.epochs * training.feed.steps_per_epoch))
     looks = max(2, min(_EVALUATIONS, round(training.job.recipe.epochs)))  # short trainings spend little on looking
     started = time.perf_counter() - progress.seconds
     saved = told = time.perf_counter()
-    pause, loss_sum = CHECKPOINT_EVERY_S, torch.tensor(progress.losses, dtype=torch.float64, device=training.device)
+    pause = CHECKPOINT_EVERY_S
+    loss_sum = torch.tensor(progress.losses, dtype=sum_dtype(training.device), device=training.device)
     while progress.step < training.steps:
         loss_sum += training.take_step(progress.step)
+        progress.parts = training.gradients.parts
+        while training.gradients.notes:
+            tell(training.gradients.notes.pop(0), progress.step / training.steps)
         progress.step += 1
         progress.counted += 1
         now = time.perf_counter()
         progress.seconds = now - started
         if _is_to_look(progress.step, training.steps, looks):
             progress.losses = float(loss_sum)
-            stopped = _evaluate(training, scorer, progress)
+            (stopped,) = ranks.told(_evaluate(training, scorer, progress) if ranks.leads else "")
+            progress.losses, progress.counted = 0.0, 0
             loss_sum.zero_()
             if stopped:
-                return stopped
-        if now - told >= _TELL_EVERY_S or progress.step == training.steps:
-            told = now
-            if progress.step < training.steps:
-                progress.steps = training.steps = planned_steps(progress, training.steps, asked, training.job.seconds)
-            tell(_sentence(training, progress), progress.step / training.steps)
+                return str(stopped)
+        at_end = progress.step == training.steps
+        if at_end or (progress.step % _AGREE_EVERY == 0 if ranks.world > 1 else now - told >= _TELL_EVERY_S):
+            if not at_end:
+                planned = planned_steps(progress, training.steps, asked, training.job.seconds)
+                (progress.steps,) = ranks.told(planned)
+                training.steps = progress.steps
+            if at_end or now - told >= _TELL_EVERY_S:
+                told = now
+                tell(_sentence(training, progress), progress.step / training.steps)
             if not math.isfinite(float(loss_sum)):
                 return "DIVERGED"
-        if now - saved >= pause and progress.step < training.steps:
+        if ranks.leads and now - saved >= pause and progress.step < training.steps:
             before = time.perf_counter()
             progress.losses = float(loss_sum)
             _checkpoints.write_checkpoint(scratch, progress.step, training.tensors(), to_plain(progress))
@@ -271,7 +214,6 @@ def _evaluate(training: Training, scorer: Scorer, progress: Progress) -> str:
     """Score the average, add a row to the curve; say whether to go on."""
     loss = progress.losses / max(1, progress.counted)
     epoch = progress.step / training.feed.steps_per_epoch
-    progress.losses, progress.counted = 0.0, 0
     if not math.isfinite(loss):
         return "DIVERGED"
     try:
@@ -317,17 +259,19 @@ def _sentence(training: Training, progress: Progress) -> str:
     )
 
 
-def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell) -> ThroughputResult:
+def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell, ranks: Ranks = ALONE) -> ThroughputResult:
     """Real steps on real batches for about so many seconds, then a part of validation."""
     tell(f"{job.network.id}: trying how fast it trains")
     training = Training(job, data)
+    fit_memory(training, ranks, None, tell)
     for step in range(_PROBE_WARMUP_STEPS):
         training.take_step(step)
     before = read_cpu_times()
-    started, steps = time.perf_counter(), 0
-    while steps < 1 or time.perf_counter() - started < seconds:
+    started, steps, on = time.perf_counter(), 0, True
+    while on:
         float(training.take_step(_PROBE_WARMUP_STEPS + steps))
         steps += 1
+        (on,) = ranks.told(time.perf_counter() - started < seconds)
     rate = steps * training.feed.batch_size / (time.perf_counter() - started)
     load = foreign_load(before)
     scorer = Scorer(job, data, training.device, training.dtype, limit=2 * training.feed.batch_size)

@@ -48,7 +48,7 @@ class Scorer:
         self._task: Task = registry.get("tasks", job.task)
         self._labels = data.card.labels
         self._statistics = data.statistics(size, encoding)
-        self._batch = max(32, min(512, job.recipe.batch_size))
+        self._batch = scoring_batch(job.recipe.batch_size)
         self._device, self._dtype = device, dtype
 
     def score(self, module: nn.Module) -> Score:
@@ -76,6 +76,11 @@ class Scorer:
             outputs: Tensor = wrapped(inputs)
         found: Array = (outputs.float() if outputs.is_floating_point() else outputs).cpu().numpy()
         return found
+
+
+def scoring_batch(batch_size: int) -> int:
+    """Samples that are scored at once."""
+    return max(32, min(512, batch_size))
 
 
 def casting(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -42,10 +42,11 @@ def keep_weights(module: nn.Module, workspace: Workspace, scratch: Path) -> Arti
 
 def conditions(device: torch.device, dtype: torch.dtype, job: TrainJob) -> Mapping[str, Any]:
     """What the result depends on beside the job."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    precisions = {torch.bfloat16: "bf16", torch.float16: "fp16"}
     return {
         "device": name,
-        "precision": "bf16" if dtype == torch.bfloat16 else "fp32",
+        "precision": precisions.get(dtype, "fp32"),
         "threads": job.threads,
         "torch": str(torch.__version__),
     }

@@ -15,8 +15,12 @@ _ALLOCATOR = (
 _WAITING = {"GOMP_SPINCOUNT": "10000"}  # turns a thread spins at a barrier, some tens of microseconds; then it sleeps
 
 
-def training_environment() -> dict[str, str]:
-    """Variables for the process that trains: how its threads wait, and with glibc how memory is kept.
+PROCESSES = "SARTOR_PROCESSES"
+"""On how many processes a training runs; one per CUDA device, or one, where absent or 0."""
+
+
+def training_environment(processes: int = 0) -> dict[str, str]:
+    """Variables for the process that trains: how its threads wait, with glibc how memory is kept, how many share a job.
 
     Threads that spin at the end of every layer take the cores from those they wait for when other work runs; threads
     that sleep at once wake up too late for small layers. Samples per second on two quiet cores, usual against short
@@ -24,6 +28,7 @@ def training_environment() -> dict[str, str]:
     3,280 and 2,570 (convolutions over texts); beside a busy process it makes no difference to the usual. Not handing
     activations back to the kernel after every step gave 14 to 45 percent (two cores with AMX, bf16, channels last).
     """
+    shared = {PROCESSES: str(processes)} if processes else {}
     if platform.libc_ver()[0] != "glibc":
-        return dict(_WAITING)
-    return {**_WAITING, "GLIBC_TUNABLES": ":".join(_ALLOCATOR)}
+        return _WAITING | shared
+    return {**_WAITING, **shared, "GLIBC_TUNABLES": ":".join(_ALLOCATOR)}

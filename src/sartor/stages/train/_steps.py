@@ -1,0 +1,129 @@
+"""One network with everything that moves it, able to take any numbered step. Needs torch; import it lazily."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sartor import registry
+from sartor.blocks import revive_dead_filters
+from sartor.catalog.contracts import ModelFamily, Task
+from sartor.evidence import Workspace
+from sartor.jobs import TrainJob
+from sartor.prepared import PreparedData
+from sartor.stages.train import _checkpoints
+from sartor.stages.train._average import Average
+from sartor.stages.train._distill import SoftLabels
+from sartor.stages.train._feed import Feed, channels_last, scaled
+from sartor.stages.train._gradients import Gradients
+from sartor.stages.train._machine import multiply_fast, ranks_here, settle, training_device, training_dtype
+from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
+from sartor.stages.train._ranks import Ranks, share_norms
+from sartor.stages.train._warm_start import begun
+
+
+class Training:
+    """One network with its data, optimizers and average, able to take any numbered step."""
+
+    def __init__(self, job: TrainJob, data: PreparedData, workspace: Workspace | None = None) -> None:
+        settle(job.threads // ranks_here())
+        multiply_fast()
+        self.job, self.data, self.workspace = job, data, workspace
+        self.device = training_device()
+        self.task: Task = registry.get("tasks", job.task)
+        family: ModelFamily = registry.get("models", job.network.model)
+        self.dtype = training_dtype(self.device) if getattr(family, "autocast", True) else torch.float32
+        train, size, encoding = data.split("train"), job.network.input_size, job.network.encoding
+        self._statistics = data.statistics(size, encoding)
+        auto = self.task.augmentations(data.card)
+        self._augment = tuple(x for name in job.recipe.augment for x in (auto if name == "auto" else (name,)))
+        torch.manual_seed(job.seed)
+        samples, targets = train.prepared(size, encoding), train.targets(size, encoding)
+        self.feed = Feed(samples, targets, job.recipe.batch_size, job.seed, self.device)
+        module = begun(job, data, workspace)
+        self.module: nn.Module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if job.recipe.start is None:
+            revive_dead_filters(self.module, self.task.normalise(self.feed.batch(0)[0], self._statistics))
+        self.average = Average(self.module, job.recipe.ema_decay)
+        self.optimizers = make_optimizers(self.module, job.recipe, self.dtype)
+        self.steps = max(1, round(job.recipe.epochs * self.feed.steps_per_epoch))
+        self.learning_rate = 0.0
+        soft = SoftLabels(job, data, workspace, self.device) if job.recipe.teacher and workspace else None
+        self.gradients = Gradients(self.module, job, self.feed, self.device, self.dtype, soft)
+        self.best: dict[str, Tensor] = {}  # state of the average where it scored best so far; empty before
+
+    def take_step(self, step: int) -> Tensor:
+        """One step of the optimizers and of the average; the batch's mean loss."""
+        recipe = self.job.recipe
+        self.module.train()
+        torch.manual_seed(self.feed.layer_seed(step))
+        batch, targets = self.batch(step)
+        self.learning_rate = set_rate(self.optimizers, rate_share(step, self.steps, recipe.warmup_share))
+        loss = self.gradients.compute(step, batch, targets)
+        scaler = self.gradients.scaler  # does nothing but for fp16
+        if recipe.clip:
+            for optimizer in self.optimizers:
+                scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(self.module.parameters(), recipe.clip)
+        for optimizer in self.optimizers:
+            scaler.step(optimizer)
+            optimizer.zero_grad()
+        scaler.update()
+        self.average.update(self.module, step)
+        return loss
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """What a step sees: normalised inputs and targets, augmented."""
+        inputs, targets = self.feed.batch(step)
+        batch = self.task.normalise(inputs, self._statistics)
+        targets = scaled(self.task, targets, self._statistics)
+        if self._augment:
+            batch, targets = self.task.augment(batch, targets, self._augment, self.feed.generator(step))
+        return channels_last(batch), targets
+
+    def optimizer_memory(self) -> Iterator[tuple[Tensor, int]]:
+        """Every trained weight, and how many tensors of its size its optimizer remembers."""
+        for optimizer in self.optimizers:
+            times = 2 if isinstance(optimizer, torch.optim.AdamW) else 1
+            yield from ((weight, times) for group in optimizer.param_groups for weight in group["params"])
+
+    def spread(self, ranks: Ranks) -> None:
+        """Share every step with other ranks from now on; all have to be in the same state."""
+        self.gradients.ranks = ranks
+        if ranks.world == 1:
+            return
+        share_norms(self.module)
+        known = inspect.signature(DistributedDataParallel).parameters
+        syncs = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # by torch's version
+        options: dict[str, Any] = {
+            "device_ids": [self.device.index] if self.device.type == "cuda" else None,
+            syncs: False,  # norms are shared already, and no other buffer differs
+            "find_unused_parameters": self.gradients.some_unused,
+        }
+        self.gradients.module = DistributedDataParallel(self.module, **options)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that changes from step to step."""
+        state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
+        state |= {f"average.{name}": tensor for name, tensor in self.average.module.state_dict().items()}
+        state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        if self.gradients.scaler.is_enabled():
+            scale = self.gradients.scaler.state_dict()
+            state["scaler"] = torch.tensor([scale["scale"], scale["_growth_tracker"]], dtype=torch.float64)
+        return state | _checkpoints.optimizer_tensors(self.optimizers)
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of :meth:`tensors`."""
+        for kind, module in (("module.", self.module), ("average.", self.average.module)):
+            module.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})
+        self.best = {k.removeprefix("best."): v.to(self.device) for k, v in tensors.items() if k.startswith("best.")}
+        _checkpoints.restore_optimizers(self.optimizers, tensors)
+        if "scaler" in tensors:
+            scale, grown = tensors["scaler"].tolist()
+            scaler = self.gradients.scaler
+            scaler.load_state_dict({**scaler.state_dict(), "scale": scale, "_growth_tracker": int(grown)})
