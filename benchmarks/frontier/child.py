@@ -47,7 +47,7 @@ def _torch(folder: Path, file: Path, threads: int, *, compiled: bool) -> Callabl
     network: Any = torch.compile(module, dynamic=False) if compiled else module
 
     def run(row: Array) -> Array:
-        with torch.inference_mode():
+        with torch.no_grad():  # as torchao's guide runs it
             output: Array = network(torch.from_numpy(row)).float().numpy()
         return output
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import select
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ from sartor.cpu_load import load_between, read_cpu_times
 
 HERE = Path(__file__).resolve().parent
 FEWEST = 100  # calls of a turn: fewer say little of a 95th percentile
+LONGEST_S = 300.0  # for loading (torch.compile on a busy machine), or for all test rows
 QUIET_S = 0.3
 PARENT, AGAIN = "none, onnxruntime", "again"
 Say = Callable[[str], None]
@@ -63,8 +66,9 @@ def entries(folder: Path, kind: str, chosen: Sequence[peers.Peer], say: Say) -> 
         for runtime in peer.runtimes:
             python = peer.python if runtime.startswith("torch") else sys.executable
             name = f"{peer.name}, {runtime}"
+            # asked for as int8, a runtime tells whether a file's products truly are
             yield Entry(
-                peer.side, name, runtime, "fp32", made.file, python, made.error, made.note, made.seconds or None
+                peer.side, name, runtime, "int8", made.file, python, made.error, made.note, made.seconds or None
             )
 
 
@@ -103,6 +107,9 @@ class Process:
 
     def _hear(self) -> Mapping[str, Any]:
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], LONGEST_S)[0]:
+            self._process.kill()
+            raise Refused(f"it gave no answer within {LONGEST_S:g} s")
         line = self._process.stdout.readline()
         if not line:
             raise Refused(f"its process ended with {self._process.wait()}")
@@ -115,7 +122,8 @@ class Process:
     def end(self) -> None:
         """Let it go."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait(60)
 
 
@@ -145,13 +153,18 @@ def record(folder: Path, found: Sequence[Entry], threads: int, rounds: int, seco
             refused[key] = str(why)
         else:
             running[key] = process
-    turns: dict[str, list[Mapping[str, Any]]] = {key: [] for key in running}
+    keys = list(running)
+    turns: dict[str, list[Mapping[str, Any]]] = {key: [] for key in keys}
     for number in range(rounds):
-        keys = list(running)
         shift = (number // 2) * len(keys) // max(1, rounds // 2)
         order = keys[shift:] + keys[:shift]
         for key in reversed(order) if number % 2 else order:
-            turns[key].append(running[key].ask(do="turn", seconds=seconds, fewest=FEWEST))
+            if key in refused:
+                continue
+            try:
+                turns[key].append(running[key].ask(do="turn", seconds=seconds, fewest=FEWEST))
+            except Refused as why:
+                refused[key] = str(why)
     for process in running.values():
         process.end()
     return {
