@@ -93,7 +93,8 @@ def _work(asked: argparse.Namespace) -> int:
     for subject in wanted:
         folder = asked.keep / subject.name
         timed = folder / f"timed-{asked.threads}threads.json"
-        if time.monotonic() - began > 60 * asked.minutes and (asked.again or not timed.is_file()):
+        done = (folder / "facts.json").is_file() if asked.make else timed.is_file() and not asked.again
+        if not done and time.monotonic() - began > 60 * asked.minutes:
             left += 1
             continue
         try:
@@ -114,11 +115,11 @@ def _work(asked: argparse.Namespace) -> int:
         print(table(case), flush=True)
         cases.append(case)
         rows += rows_of(case, facts, found, recorded)
-    if asked.make or not cases:
-        return 0
     if left:
         print(f"{left} of {len(wanted)} subjects are left; call again to go on")
         return 3
+    if asked.make or not cases:
+        return 0
     return _conclude(cases, rows, asked)
 
 

@@ -20,17 +20,11 @@ LEFT, WIDTH, ROW = 190, 360, 22
 Rows = Sequence[Mapping[str, str]]
 
 
-def section(results: Path, charts: Path, folder: Path | None = None) -> tuple[list[str], dict[str, str]]:
-    """Lines of the page, and charts by their path below docs/; nothing where there is no result.
-
-    Args:
-        results: links are written from here.
-        charts: folder of the charts, below docs/.
-        folder: of the files; ``frontier`` in the results unless given.
-    """
+def section(results: Path, charts: Path) -> tuple[list[str], dict[str, str]]:
+    """Lines of the page, and charts by their path below docs/; nothing where there is no result."""
     lines: list[str] = []
     made: dict[str, str] = {}
-    for path, rows in _files(folder or results / "frontier"):
+    for path, rows in _files(results / "frontier"):
         chart = f"{charts}/{path.stem.lower()}.svg"
         made[chart] = chart_of([row for row in rows if row["row"] == "side"])
         lines += ["", *_words(rows, chart, path.relative_to(results))]

@@ -191,7 +191,7 @@ def case_of(folder: Path, found: Sequence[Entry], recorded: Mapping[str, Any]) -
         forms[entry.key] = Form(
             entry.side,
             entry.name,
-            (folder / entry.file).stat().st_size,
+            size_of(folder / entry.file),
             correct_of(facts["task"], outputs, truths),
             tuple(turn["p50"] for turn in turns),
             tuple(turn["p95"] for turn in turns),
@@ -203,6 +203,11 @@ def case_of(folder: Path, found: Sequence[Entry], recorded: Mapping[str, Any]) -
     )
     missing = {side: reason for side, reason in why.items() if not any(f.side == side for f in forms.values())}
     return Case(folder.name, facts["kind"], parent, again, tuple(forms.values()), missing)
+
+
+def size_of(file: Path) -> int:
+    """Bytes of a model file and of the data that lie beside it under its name (``model.onnx_data``)."""
+    return sum(path.stat().st_size for path in file.parent.glob(f"{file.name}*"))
 
 
 def correct_of(task: str, outputs: Any, truths: Any) -> tuple[float, ...]:

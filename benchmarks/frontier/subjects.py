@@ -122,7 +122,7 @@ SUBJECTS = (
         lambda folder: DataSource(str(_shared("tabular", "spambase.parquet")), label="type"),
     ),
 )  # fmt: skip
-SMOKE = Subject("two_sides", "MLP", _ROWS, "tabular-mlp", "s", 30, 0, _two_sides, ("onnxruntime",))
+SMOKE = Subject("two_sides", "MLP", _ROWS, "tabular-mlp", "s", 8, 0, _two_sides, ("onnxruntime",))
 
 
 def wanted(named: Sequence[str] | None) -> list[Subject]:

