@@ -213,7 +213,7 @@ def _against(cases: Sequence[Case], peer: str) -> Ruling:
         return Ruling("OPEN", f"{peer}: {told}: {next(iter(_reasons(cases, peer)), 'no reason told')}")
     few = min(len(case.parent.p95) for case in cases)
     if few < BLOCKS:
-        return Ruling("OPEN", f"{peer} is dominated by {few} of {BLOCKS} rounds; {told}")
+        return Ruling("OPEN", f"{peer} is dominated, but {few} rounds show nothing ({BLOCKS} do); {told}")
     if "within noise" in words.values():
         return Ruling("OPEN", f"{peer} is dominated, but for noise; {told}")
     return Ruling("HOLDS", f"{peer} is dominated; {told}")
