@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--subjects", nargs="*", choices=names, help=f"({told})")
     parser.add_argument("--peers", nargs="*", choices=peers.SIDES, default=list(peers.SIDES), metavar="PEER")
     parser.add_argument("--keep", type=Path, default=KEPT, help="where networks, forms and timings lie (%(default)s)")
-    parser.add_argument("--again", action="store_true", help="time anew what is timed already")
+    parser.add_argument("--again", action="store_true", help="time anew what is timed, make anew what failed")
     parser.add_argument("--results", type=Path, default=RESULTS / "frontier", help="(%(default)s)")
     parser.add_argument("--smoke", action="store_true", help="one tiny network, ONNX Runtime's quantiser; no result")
     asked = parser.parse_args(arguments)
@@ -102,7 +102,7 @@ def _work(asked: argparse.Namespace) -> int:
         except (subjects.NoData, SartorError, ImportError) as why:
             print(f"SKIPPED {subject.name}: {why}", file=sys.stderr)
             continue
-        found = list(recording.entries(folder, facts["kind"], chosen, _say))
+        found = list(recording.entries(folder, facts["kind"], chosen, _say, again=asked.again))
         if asked.make:
             continue
         if asked.again or not timed.is_file():

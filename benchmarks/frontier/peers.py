@@ -79,12 +79,14 @@ class Theirs:
     seconds: float = 0.0
 
 
-def make(peer: Peer, folder: Path, kind: str, say: Callable[[str], None]) -> Theirs:
-    """Let a peer compress a subject where it did not yet; its failure is kept like its success."""
+def make(peer: Peer, folder: Path, kind: str, say: Callable[[str], None], *, again: bool = False) -> Theirs:
+    """Let a peer compress a subject where it did not yet; its failure is kept too, until it is asked ``again``."""
     target = folder / "theirs" / peer.maker
     kept = target / "made.json"
     if kept.is_file():
-        return Theirs(**json.loads(kept.read_text(encoding="utf-8")))
+        known = Theirs(**json.loads(kept.read_text(encoding="utf-8")))
+        if not (known.error and again):
+            return known
     if peer.environment is not None and not peer.environment.ready:
         return Theirs(peer.maker, "", f"its environment {peer.environment.name} was not made (--environments)")
     say(f"{folder.name}: {peer.side}, {peer.name}")

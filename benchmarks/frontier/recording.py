@@ -56,13 +56,13 @@ class Entry:
         return f"{self.side}: {self.name}"
 
 
-def entries(folder: Path, kind: str, chosen: Sequence[peers.Peer], say: Say) -> Iterator[Entry]:
+def entries(folder: Path, kind: str, chosen: Sequence[peers.Peer], say: Say, *, again: bool = False) -> Iterator[Entry]:
     """All forms of a subject, ours first; peers make what they did not make yet."""
     for told in json.loads((folder / "ours.json").read_text(encoding="utf-8")):
         one = subjects.Ours(**told)
         yield Entry(OURS, one.name, one.runtime, one.precision, one.file, sys.executable, one.error, one.note)
     for peer in chosen:
-        made = peers.make(peer, folder, kind, say)
+        made = peers.make(peer, folder, kind, say, again=again)
         for runtime in peer.runtimes:
             python = peer.python if runtime.startswith("torch") else sys.executable
             name = f"{peer.name}, {runtime}"

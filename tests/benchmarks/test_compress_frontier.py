@@ -183,6 +183,10 @@ def test_a_peer_that_fails_is_named_with_its_error(tmp_path):
     assert not made.file
     assert "fp32.onnx" in made.error
     assert json.loads((folder / "theirs" / "ort-static" / "made.json").read_text())["error"] == made.error
+    kept = folder / "theirs" / "ort-static" / "made.json"
+    kept.write_text(json.dumps({"maker": "ort-static", "file": "", "error": "killed"}))
+    assert peers.make(broken, folder, "MLP", lambda line: None).error == "killed"
+    assert "fp32.onnx" in peers.make(broken, folder, "MLP", lambda line: None, again=True).error
     absent = peers.Environment("never-made", ("nothing",))
     made = peers.make(peers.Peer("NNCF", "quantize", "nncf", absent, ()), folder, "MLP", lambda line: None)
     assert made.error == "its environment never-made was not made (--environments)"
