@@ -72,12 +72,12 @@ def _subject(forms: Rows) -> list[str]:
     ]
     for row in forms:
         head = f"| {row['side']} | {row['form']} |"
-        if row["error"]:
+        if row.get("error"):
             lines.append(f"{head} none: {row['error'].replace('|', '/')} | | | | | |")
             continue
         loss = f"{float(row['loss']):+.2%} ({float(row['loss_low']):+.1%} … {float(row['loss_high']):+.1%})"
         cells = [f"{float(row['value']):.4f}", loss, _times(row, "speedup_p50"), _times(row, "speedup_p95")]
-        cells += [f"{float(row['times_smaller']):.2f} ×", row["dominated"]]
+        cells += [f"{float(row['times_smaller']):.2f} ×", row.get("dominated", "")]
         lines.append(f"{head} {' | '.join(cells)} |")
     return lines
 
@@ -89,18 +89,18 @@ def _times(row: Mapping[str, str], name: str) -> str:
 def chart_of(sides: Rows) -> str:
     """A bar per subject and side: its hypervolume, ours in colour."""
     parts, y = [], 8
-    most = max([0.01, *(float(row["hypervolume"] or 0) for row in sides)])
+    most = max([0.01, *(float(row.get("hypervolume") or 0) for row in sides)])
     for subject in dict.fromkeys(row["subject"] for row in sides):
         parts.append(f'<text x="8" y="{y + 12}" font-weight="600">{escape(subject)}</text>')
         y += ROW
         for row in (row for row in sides if row["subject"] == subject):
-            value = float(row["hypervolume"] or 0)
+            value = float(row.get("hypervolume") or 0)
             colour = COLOURS[row["side"] != OURS]
             parts.append(f'<text x="8" y="{y + 11}">{escape(row["side"])}</text>')
             parts.append(f'<rect x="{LEFT}" y="{y}" width="{WIDTH}" height="14" fill="{FAINT}" rx="2"/>')
             length = WIDTH * value / most
             parts.append(f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="14" fill="{colour}" rx="2"/>')
-            words = f"{value:.3f}" if row["hypervolume"] else "nothing"
+            words = f"{value:.3f}" if row.get("hypervolume") else "nothing"
             parts.append(f'<text x="{LEFT + WIDTH + 8}" y="{y + 11}">{words}</text>')
             y += ROW
         y += 6

@@ -238,9 +238,7 @@ def _compressed(
     device = identify()
     made: dict[str, tuple[str, str, str]] = {"none": ("fp32.onnx", "", "")}
     (folder / "ours").mkdir(exist_ok=True)
-    for runtime, precision, compressor in ways():
-        if subject.runtimes and runtime not in subject.runtimes:
-            continue
+    for runtime, precision, compressor in ways(subject.runtimes):
         if compressor not in made:
             say(f"{subject.name}: {compressor}")
             plugin = registry.get("compressors", compressor)
@@ -261,14 +259,18 @@ def _compressed(
         yield Ours(f"{compressor}, {runtime}", runtime, precision, file, error, note)
 
 
-def ways() -> Iterator[tuple[str, str, str]]:
-    """Runtime, precision and compressor of all that this machine can run; those that repair behind what they repair."""
+def ways(only: Sequence[str] = ()) -> Iterator[tuple[str, str, str]]:
+    """Runtime, precision and compressor of all that this machine can run; those that repair behind what they repair.
+
+    Args:
+        only: runtimes to look at; empty for all.
+    """
     device = identify()
     plugins = [registry.get("compressors", name) for name in registry.names("compressors")]
     repairs = {plugin.repairs: plugin.name for plugin in plugins if hasattr(plugin, "repairs")}
     for name in registry.names("runtimes"):
         runtime = registry.get("runtimes", name)
-        if runtime.reference:
+        if runtime.reference or (only and name not in only):
             continue
         try:
             runtime.version()

@@ -215,8 +215,8 @@ def test_every_compressor_of_the_catalogue_takes_part():
 # ------------------------------------------------------------------------------------------------- the result
 
 
-def written(folder):
-    """A file of results: one subject, a peer that made a form and one that did not."""
+def written(folder, *, failed=True):
+    """A file of results: one subject, a peer that made a form and, where one ``failed``, one that did not."""
     rows, recording = part("rows"), part("recording")
     one = case(
         form("Sartor", "int8-static, openvino", wrong=2, p95=0.1, size=250),
@@ -224,7 +224,10 @@ def written(folder):
         missing={"torchao": "int8 weights, torch: RuntimeError: no kernel"},
     )
     found = [recording.Entry(f.side, f.name, "openvino", "int8", "model.onnx", "python") for f in one.forms]
-    found.append(recording.Entry("torchao", "int8 weights, torch", "torch", "int8", "", "python", "no kernel | at all"))
+    if failed:
+        found.append(
+            recording.Entry("torchao", "int8 weights, torch", "torch", "int8", "", "python", "no kernel | at all")
+        )
     recorded = {"threads": 1, "refused": {}, "ran": {}, "date": "2026-11-29T00:00:00", "foreign_load": 0.02}
     facts = {"network": "resnet9-m", "metric": "accuracy", "test_rows": 1000}
     return rows.write(
@@ -264,6 +267,8 @@ def test_a_result_has_its_section_and_chart(tmp_path):
     (chart,) = charts.values()
     assert len(ElementTree.fromstring(chart).findall(".//{*}rect")) == 7
     assert page.section(tmp_path / "none", Path("images")) == ([], {})
+    written(tmp_path / "frontier", failed=False)  # then there is no column of errors
+    assert "none: " not in "\n".join(page.section(tmp_path, Path("images"))[0])
 
 
 @pytest.mark.slow
