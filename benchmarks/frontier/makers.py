@@ -48,17 +48,22 @@ class Reader:
 # ---------------------------------------------------------------------------------------------- ONNX Runtime
 
 
-def _preprocessed(folder: Path, target: Path) -> tuple[Path, str]:
-    """The graph as ONNX Runtime's guide wants it before quantisation; symbolic shapes are left out where they fail."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def _preprocessed(folder: Path, target: Path) -> str:
+    """The graph as ONNX Runtime's guide wants it before quantisation, made once for both ways.
 
-    path = target / "preprocessed.onnx"
-    try:
-        quant_pre_process(str(folder / "fp32.onnx"), str(path))
-    except Exception:  # whatever its symbolic shape inference raises
-        quant_pre_process(str(folder / "fp32.onnx"), str(path), skip_symbolic_shape=True)
-        return path, "pre-processed without symbolic shapes"
-    return path, "pre-processed"
+    Symbolic shapes are left out where they fail, as the guide says.
+    """
+    kept = target.parent / "preprocessed.onnx"
+    if not kept.is_file():
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        source, part = str(folder / "fp32.onnx"), target / kept.name
+        try:
+            quant_pre_process(source, str(part))
+        except Exception:  # whatever its symbolic shape inference raises
+            quant_pre_process(source, str(part), skip_symbolic_shape=True)
+        part.replace(kept)
+    return str(kept)
 
 
 def ort_static(folder: Path, target: Path, kind: str) -> tuple[str, str]:
@@ -68,20 +73,16 @@ def ort_static(folder: Path, target: Path, kind: str) -> tuple[str, str]:
     class Own(Reader, CalibrationDataReader):
         pass
 
-    path, note = _preprocessed(folder, target)
-    quantize_static(str(path), str(target / "model.onnx"), Own(folder))
-    path.unlink()
-    return "model.onnx", note
+    quantize_static(_preprocessed(folder, target), str(target / "model.onnx"), Own(folder))
+    return "model.onnx", ""
 
 
 def ort_dynamic(folder: Path, target: Path, kind: str) -> tuple[str, str]:
     """``quantize_dynamic`` with what it takes by default."""
     from onnxruntime.quantization import quantize_dynamic
 
-    path, note = _preprocessed(folder, target)
-    quantize_dynamic(str(path), str(target / "model.onnx"))
-    path.unlink()
-    return "model.onnx", note
+    quantize_dynamic(_preprocessed(folder, target), str(target / "model.onnx"))
+    return "model.onnx", ""
 
 
 # ---------------------------------------------------------------------------------------------- NNCF

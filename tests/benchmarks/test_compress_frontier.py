@@ -14,7 +14,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +32,7 @@ def part(name):
 
 volume, verdict = part("volume"), part("verdict")
 
+UNHURRIED = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 SAVINGS = st.floats(-0.5, 1.0, allow_nan=False)
 POINTS = st.lists(st.tuples(SAVINGS, SAVINGS, SAVINGS), max_size=5)
 
@@ -52,11 +53,13 @@ def test_volume_of_known_boxes():
     assert volume.hypervolume([(1, 1, 0.0), (1, -0.1, 1)]) == 0, "nothing saved in one of the three covers nothing"
 
 
+@UNHURRIED
 @given(POINTS)
 def test_volume_is_that_of_the_union(points):
     assert volume.hypervolume(points) == pytest.approx(union_by_inclusion_and_exclusion(points), abs=1e-12)
 
 
+@UNHURRIED
 @given(POINTS, st.tuples(SAVINGS, SAVINGS, SAVINGS))
 def test_a_point_adds_volume_or_nothing(points, more):
     before, after = volume.hypervolume(points), volume.hypervolume([*points, more])
@@ -65,7 +68,7 @@ def test_a_point_adds_volume_or_nothing(points, more):
         assert after == pytest.approx(before)
 
 
-@settings(max_examples=20)
+@UNHURRIED
 @given(st.lists(st.tuples(SAVINGS, SAVINGS, SAVINGS), min_size=2, max_size=3))
 def test_volume_knows_no_order(points):
     found = [volume.hypervolume(order) for order in permutations(points)]
