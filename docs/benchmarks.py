@@ -13,6 +13,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))
 import _briefs  # noqa: E402
+import _frontier  # noqa: E402
 from _runtimes import section  # noqa: E402
 
 RESULTS = DOCS.parent / "benchmarks" / "results"
@@ -79,6 +80,8 @@ def pages(results: Path = RESULTS) -> dict[str, str]:
         made[chart] = ratio_chart(rows)
         lines += ["", *speed(path, rows, chart)]
     more, charts = section(results, CHARTS)
+    lines, made = [*lines, *more], {**made, **charts}
+    more, charts = _frontier.section(results, CHARTS)
     lines, made = [*lines, *more], {**made, **charts}
     for path in sorted(results.glob("predict_latency-*.csv")):
         chart = f"{CHARTS}/predict-latency-{_slug(path.stem.removeprefix('predict_latency-'))}.svg"

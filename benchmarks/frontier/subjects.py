@@ -1,0 +1,282 @@
+"""The networks that are compressed: trained by Sartor's own trainer within a minute or two, kept with all they need.
+
+A subject's folder holds, when it is made:
+
+    facts.json             network, metric, seconds of training, sizes
+    fp32.onnx, parent.safetensors   the trained parent, for runtimes and for torch (with everything to rebuild it)
+    test.npy, truths.npy   prepared inputs (n, …) and classes (n,) that every form answers
+    calibration.npy        300 prepared inputs of train, for whoever calibrates
+    train.npy, train-truths.npy     for whoever trains on
+    ours.json, ours/       what the catalogue's compressors made of it
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sartor import registry
+from sartor.catalog.contracts import Variant
+from sartor.catalog.devices.local import identify
+from sartor.errors import MissingExtra, SartorError
+from sartor.evidence import Workspace
+from sartor.execute import Executor
+from sartor.jobs import CompressJob, ExportJob, PrepareJob, TrainJob
+from sartor.prepared import open_data
+from sartor.stages.data import stamp
+from sartor.types import DataCard, DataSource, Network
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+CALIBRATION = 300  # what NNCF takes by default, the most of all
+TOLERANCE = 0.5  # of int8-mixed: the mildest that a run asks for
+TRAIN_PICTURES, TEST_PICTURES = 12_000, 1_500  # of CIFAR-10
+Say = Callable[[str], None]
+
+
+class NoData(Exception):
+    """The data of a subject is not on this machine; where it should be."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is trained on what.
+
+    Args:
+        kind: the class that bars name.
+        family, variant: of the catalogue.
+        epochs: at most; ``seconds`` is what training may take, 0 for no bound.
+        source: writes or finds the data, given a folder of its own.
+        runtimes: those of ours that run it; all that are installed where none is named.
+    """
+
+    name: str
+    kind: str
+    task: str
+    family: str
+    variant: str
+    epochs: float
+    seconds: float
+    source: Callable[[Path], DataSource]
+    runtimes: tuple[str, ...] = ()
+
+
+def _digits(folder: Path) -> DataSource:
+    """Scikit-learn's handwritten digits, 8×8: there wherever scikit-learn is."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    pixels = np.repeat(np.round(found.images * (255 / 16)).astype(np.uint8)[..., None], 3, axis=3)  # (n, 8, 8, 3)
+    return _pictures(folder, pixels, found.target)
+
+
+def _two_sides(folder: Path) -> DataSource:
+    """Points on two sides of a plane: learnt within a second."""
+    points = np.random.default_rng(0).normal(size=(400, 6))
+    sides = np.where(points @ [1, -1, 2, 0.5, 0, 0] > 0, "above", "below")
+    lines = [
+        ",".join([*(f"{number:.5f}" for number in point), side]) for point, side in zip(points, sides, strict=True)
+    ]
+    head = ",".join([*(f"x{number}" for number in range(6)), "side"])
+    (folder / "points.csv").write_text("\n".join([head, *lines]), encoding="utf-8")
+    return DataSource(str(folder / "points.csv"), label="side")
+
+
+def _pictures(folder: Path, pixels: Any, labels: Any) -> DataSource:
+    np.savez(folder / "pictures.npz", images=pixels, labels=np.asarray(labels, np.int64))
+    return DataSource(str(folder / "pictures.npz"))
+
+
+def _cifar10(folder: Path) -> DataSource:
+    """The first rows of both files."""
+    import pyarrow.parquet
+
+    for split, rows in (("train", TRAIN_PICTURES), ("test", TEST_PICTURES)):
+        table = pyarrow.parquet.read_table(_shared("cifar10", f"{split}.parquet"))
+        pyarrow.parquet.write_table(table.slice(0, rows), folder / f"{split}.parquet")
+    return DataSource(str(folder / "train.parquet"), test=str(folder / "test.parquet"))
+
+
+def _shared(*parts: str) -> Path:
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        raise NoData(f"{'/'.join(parts)} is not in {SHARED.name}/ of the folder shared beside the repository")
+    return path
+
+
+_PICTURES, _TEXTS, _ROWS = "image-classification", "text-classification", "tabular-classification"
+SUBJECTS = (
+    Subject("digits", "ResNet-class", _PICTURES, "resnet9", "m", 60, 45, _digits),
+    Subject("cifar10", "ResNet-class", _PICTURES, "resnet9", "m", 12, 90, _cifar10),
+    Subject(
+        "sms_spam", "BERT-class", _TEXTS, "text-transformer", "s", 10, 60,
+        lambda folder: DataSource(str(_shared("sms_spam"))),
+    ),
+    Subject(
+        "spambase", "MLP", _ROWS, "tabular-mlp", "m", 40, 40,
+        lambda folder: DataSource(str(_shared("tabular", "spambase.parquet")), label="type"),
+    ),
+)  # fmt: skip
+SMOKE = Subject("two_sides", "MLP", _ROWS, "tabular-mlp", "s", 8, 0, _two_sides, ("onnxruntime",))
+
+
+def wanted(named: Sequence[str] | None) -> list[Subject]:
+    """Those named; else all, but digits where there is CIFAR-10, for which it stands in."""
+    spare = "digits" if (SHARED / "cifar10").is_dir() else ""
+    return [one for one in SUBJECTS if (one.name in named if named else one.name != spare)]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What one of our compressors made, in one of our runtimes; ``error`` where it was refused."""
+
+    name: str
+    runtime: str
+    precision: str
+    file: str
+    error: str = ""
+    note: str = ""
+
+
+def make(subject: Subject, folder: Path, say: Say) -> Mapping[str, Any]:
+    """Train, export and compress a subject where that was not done yet; its facts.
+
+    Raises:
+        NoData: its data is not there.
+        SartorError: a stage failed.
+    """
+    told = folder / "facts.json"
+    if told.is_file():
+        found: Mapping[str, Any] = json.loads(told.read_text(encoding="utf-8"))
+        return found
+    folder.mkdir(parents=True, exist_ok=True)
+    source = subject.source(folder)
+    workspace = Workspace(folder / "workspace")
+    evidence = workspace.evidence()
+    try:
+        with Executor(workspace, evidence, "frontier") as executor:
+
+            def do(stage: str, job: object) -> Any:
+                outcome = executor.do(stage, job)
+                if outcome.refusal is not None:
+                    raise SartorError(f"{outcome.refusal.code}: {outcome.refusal.detail}")
+                return outcome.result
+
+            facts = _trained(subject, source, workspace, folder, do, say)
+    finally:
+        evidence.close()
+    told.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    return facts
+
+
+def _trained(
+    subject: Subject,
+    source: DataSource,
+    workspace: Workspace,
+    folder: Path,
+    do: Callable[[str, object], Any],
+    say: Say,
+) -> Mapping[str, Any]:
+    card: DataCard = do("prepare", PrepareJob(source, subject.task, 0, stamp(source))).card
+    network = _network(subject, card)
+    say(f"{subject.name}: training {network.id} for at most {subject.seconds:g} s")
+    recipe = registry.get("models", network.model).recipe(network, card.splits["train"].samples, subject.epochs)
+    job = TrainJob(subject.task, network, card.fingerprint, recipe, 0, identify().cores, seconds=subject.seconds)
+    trained = do("train", job)
+    files = {}
+    for name, kind in (("fp32.onnx", "onnx"), ("parent.safetensors", "torch")):
+        asked = ExportJob(subject.task, network, card.fingerprint, trained.weights.sha256, 1, 0, kind)
+        files[name] = do("export", asked).artifact
+        shutil.copyfile(workspace.objects.path(files[name].sha256), folder / name)
+    _write_samples(workspace, card, network, folder)
+    ours = list(_compressed(subject, card, network, files["fp32.onnx"], workspace, folder, do, say))
+    (folder / "ours.json").write_text(json.dumps([vars(one) for one in ours], indent=1), encoding="utf-8")
+    metric = registry.get("tasks", subject.task).metrics[0].name
+    return {
+        "subject": subject.name, "kind": subject.kind, "task": subject.task, "network": network.id, "metric": metric,
+        "bytes": (folder / "fp32.onnx").stat().st_size, "train_seconds": trained.seconds, "epochs": trained.epochs,
+        "train_rows": card.splits["train"].samples, "test_rows": card.splits["test"].samples,
+        "validation_score": trained.score,
+    }  # fmt: skip
+
+
+def _network(subject: Subject, card: DataCard) -> Network:
+    sizes = registry.get("tasks", subject.task).input_sizes(card)
+    variants: Iterator[Variant] = registry.get("models", subject.family).variants(card, sizes, "balanced")
+    found = next((one for one in variants if one.name == subject.variant), None)
+    if found is None:
+        raise SartorError(f"{subject.family} offers no size {subject.variant} for {subject.name}")
+    outputs = len(card.labels)
+    return Network(subject.family, found.name, dict(found.options), tuple(found.input_size), outputs, found.encoding)
+
+
+def _write_samples(workspace: Workspace, card: DataCard, network: Network, folder: Path) -> None:
+    data, size, encoding = open_data(card.fingerprint, workspace), network.input_size, network.encoding
+    np.save(folder / "calibration.npy", data.calibration(size, CALIBRATION, 0, encoding))
+    for split, inputs, truths in (("test", "test", "truths"), ("train", "train", "train-truths")):
+        samples = data.split(split)
+        np.save(folder / f"{inputs}.npy", samples.prepared(size, encoding))
+        np.save(folder / f"{truths}.npy", samples.truths)
+
+
+def _compressed(
+    subject: Subject,
+    card: DataCard,
+    network: Network,
+    parent: Any,
+    workspace: Workspace,
+    folder: Path,
+    do: Callable[[str, object], Any],
+    say: Say,
+) -> Iterator[Ours]:
+    """Every form the catalogue makes: each runtime's precisions, and what repairs them."""
+    device = identify()
+    made: dict[str, tuple[str, str, str]] = {"none": ("fp32.onnx", "", "")}
+    (folder / "ours").mkdir(exist_ok=True)
+    for runtime, precision, compressor in ways(subject.runtimes):
+        if compressor not in made:
+            say(f"{subject.name}: {compressor}")
+            plugin = registry.get("compressors", compressor)
+            options = dict(plugin.options(device)) | ({"tolerance": TOLERANCE} if hasattr(plugin, "repairs") else {})
+            job = CompressJob(
+                compressor, parent.sha256, subject.task, card.fingerprint, network.input_size, 1, 0, options,
+                network.encoding, parent.learnt,
+            )  # fmt: skip
+            try:
+                done = do("compress", job)
+            except SartorError as refusal:
+                made[compressor] = ("", str(refusal), "")
+            else:
+                file = f"ours/{compressor}.onnx"
+                shutil.copyfile(workspace.objects.path(done.artifact.sha256), folder / file)
+                made[compressor] = (file, "", done.remark)
+        file, error, note = made[compressor]
+        yield Ours(f"{compressor}, {runtime}", runtime, precision, file, error, note)
+
+
+def ways(only: Sequence[str] = ()) -> Iterator[tuple[str, str, str]]:
+    """Runtime, precision and compressor of all that this machine can run; those that repair behind what they repair.
+
+    Args:
+        only: runtimes to look at; empty for all.
+    """
+    device = identify()
+    plugins = [registry.get("compressors", name) for name in registry.names("compressors")]
+    repairs = {plugin.repairs: plugin.name for plugin in plugins if hasattr(plugin, "repairs")}
+    for name in registry.names("runtimes"):
+        runtime = registry.get("runtimes", name)
+        if runtime.reference or (only and name not in only):
+            continue
+        try:
+            runtime.version()
+        except MissingExtra:
+            continue
+        for precision, compressor in runtime.precisions(device).items():
+            yield name, precision, compressor
+            if compressor in repairs:
+                yield name, precision, repairs[compressor]
