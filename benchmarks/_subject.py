@@ -210,7 +210,8 @@ def subject_of(asked: argparse.Namespace, smoke_folder: Path) -> Subject:
         asked.blocks, asked.timed, asked.samples = 1, 0.2, 30
         if asked.results == RESULTS:  # what a smoke run measures is nobody's result
             asked.results = smoke_folder / "results"
-        return read_subject(make_run(smoke_folder), smoke_folder / ".sartor")
+        if asked.run is None:
+            return read_subject(make_run(smoke_folder), smoke_folder / ".sartor")
     if asked.run is None:
         found = sorted((path.parent for path in Path().glob(f"{RUNS}/package")), key=lambda path: path.stat().st_mtime)
         if not found:

@@ -121,6 +121,17 @@ def test_without_a_run_it_is_skipped_loudly(script, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture(scope="module")
+def made_up_run(tmp_path_factory):
+    """A run folder for the scripts that look at one, made once."""
+    pytest.importorskip("torch")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(BENCHMARKS))
+        from _smoke import make_run
+
+        return make_run(tmp_path_factory.mktemp("smoke"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "quantities"),
@@ -130,8 +141,9 @@ def test_without_a_run_it_is_skipped_loudly(script, tmp_path):
         ("against_classic_recipe.py", {"latency p50", "model file", "training time", "wrong answers"}),
     ],
 )
-def test_smoke(script, quantities, tmp_path):
-    done = start(script, "--smoke", "--results", str(tmp_path), cwd=tmp_path)
+def test_smoke(script, quantities, tmp_path, request):
+    run = () if script == "startup.py" else (str(request.getfixturevalue("made_up_run")),)
+    done = start(script, *run, "--smoke", "--results", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("CLAIM ")
     (path,) = tmp_path.glob("*.csv")
