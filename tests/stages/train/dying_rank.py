@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from sartor.stages.train import _loop
+from sartor.stages.train import _loop, _steps
 from sartor.stages.train.rank import main
 
+_steps.training_dtype = lambda device: torch.float32
 _loop.CHECKPOINT_EVERY_S, _loop._CHECKPOINT_SHARE = 0.0, 1e9
 take_step = _loop.Training.take_step
 forward = torch.nn.Linear.forward

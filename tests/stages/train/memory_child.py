@@ -11,8 +11,9 @@ from sartor.codec import from_plain
 from sartor.evidence import Workspace
 from sartor.jobs import TrainJob
 from sartor.prepared import open_data
-from sartor.stages.train import _loop, train  # noqa: F401
+from sartor.stages.train import _loop, _steps, train  # noqa: F401
 
+_steps.training_dtype = lambda device: torch.float32
 job = from_plain(TrainJob, json.loads(Path(sys.argv[1]).read_text()))
 workspace = Workspace(Path(sys.argv[2]))
 data, network = open_data(job.data, workspace), job.network

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from sartor.codec import canonical_json, digest
 from sartor.execute import key_of
-from sartor.stages.train import _launch, train
+from sartor.stages.train import _launch, _steps, train
 from sartor.stages.train.environment import PROCESSES
 
 HERE = Path(__file__).parent
@@ -59,6 +60,7 @@ def test_two_ranks_compute_the_gradient_of_one(digits, tmp_path):
 
 @pytest.mark.slow
 def test_a_rank_that_is_killed_or_out_of_memory_costs_nothing_but_time(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(_steps, "training_dtype", lambda device: torch.float32)
     job = digits.job("linear-pixels", 2.0, batch_size=64, seed=80)
     alone = train(job, digits.workspace)
     scratch = digits.workspace.scratch(digest(job))
