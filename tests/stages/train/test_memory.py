@@ -194,4 +194,5 @@ def test_the_prediction_is_within_15_percent_of_what_is_taken(digits, tmp_path, 
     said = json.loads(done.stdout.splitlines()[-1])
     # what kernels take beside tensors was measured with AVX2; those for wider registers take other amounts
     close = 0.15 if "avx512f" not in _machine._cpu_flags() else 0.5
-    assert said["predicted"] == pytest.approx(said["measured"], rel=close), said
+    # of libraries' own pages the kernel maps more or fewer from run to run, some tens of megabytes
+    assert said["predicted"] == pytest.approx(said["measured"], rel=close, abs=50), said
