@@ -141,7 +141,7 @@ def test_recomputed_blocks_give_the_same_gradients_for_less():
 
 def texts(random_):
     words = [f"w{number}" for number in range(500)]
-    return ["text", "label"], [[" ".join(random_.choices(words, k=60)), "ab"[place % 2]] for place in range(300)]
+    return ["text", "label"], [[" ".join(random_.choices(words, k=60)), "ab"[place % 2]] for place in range(1500)]
 
 
 def numbers(random_):
@@ -149,8 +149,9 @@ def numbers(random_):
     return [*(f"x{number}" for number in range(60)), "label"], rows
 
 
+LIBRARIES_VARY_MB = 30  # of 95, from run to run: of a training of a few megabytes, as the last one's, most of it
 TABLES = {
-    "text-transformer": ("text-classification", texts, 64),
+    "text-transformer": ("text-classification", texts, 1000),
     "tabular-mlp": ("tabular-classification", numbers, 800),
 }
 
@@ -194,5 +195,5 @@ def test_the_prediction_is_within_15_percent_of_what_is_taken(digits, tmp_path, 
     said = json.loads(done.stdout.splitlines()[-1])
     # what kernels take beside tensors was measured with AVX2; those for wider registers take other amounts
     close = 0.15 if "avx512f" not in _machine._cpu_flags() else 0.5
-    # of libraries' own pages the kernel maps more or fewer from run to run, some tens of megabytes
-    assert said["predicted"] == pytest.approx(said["measured"], rel=close, abs=50), said
+    small = LIBRARIES_VARY_MB if family == "tabular-mlp" else 0.0
+    assert said["predicted"] == pytest.approx(said["measured"], rel=close, abs=small), said
