@@ -116,3 +116,4 @@ def test_a_limit_that_nothing_can_judge_is_refused_at_once(digits, tmp_path, mon
     assert ended.returncode == 1
     assert "limits.energy_mj.max cannot be judged: no energy counter of this machine can be read" in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "Data" not in ended.stdout, "before anything is read or probed"

@@ -139,6 +139,7 @@ def run(
     """
     place = place or place_of(requirement, Path(".sartor"), Path("runs"))
     observer = observer or Silence()
+    _refuse_unmeasurable(requirement)
     with sole_holder(place.folder):
         evidence = place.workspace.evidence()
         started = _started(place.folder)
@@ -153,7 +154,6 @@ def run(
             ) as executor:
                 findings = survey(requirement, place, executor, observer, started)
                 _refuse_other_machine(findings.device, requirement)
-                _refuse_unmeasurable(requirement)
                 _work(findings, executor, observer)
                 file = _write_up(findings, evidence, place, started)
                 return _deliver(file, findings, place, render)
@@ -235,7 +235,7 @@ def _refuse_unmeasurable(requirement: Requirement) -> None:
     """A limit or an objective that this machine has no instrument for would be searched for in vain."""
     named = {limit.metric: limit.key for limit in requirement.limits}
     named |= {objective.metric: f"objectives.{objective.metric}" for objective in requirement.objectives}
-    if "energy_mj" in named and not counters():
+    if "energy_mj" in named and requirement.target.device == "local" and not counters():
         raise DeviceError(
             f"{named['energy_mj']} cannot be judged: no energy counter of this machine can be read "
             f"({USUAL}/intel-rapl:*/energy_uj); run as root where the processor has one, or leave it out"
