@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sartor.codec import LATER
+
 Options = Mapping[str, Any]
 
 
@@ -85,7 +87,7 @@ class Budget:
 
     seconds: float
     effort: Literal["quick", "balanced", "thorough"] = "balanced"
-    processes: int = 0
+    processes: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True)

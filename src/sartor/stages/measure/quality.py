@@ -35,7 +35,8 @@ MOST_MISTAKES = 24
 MOST_LOOKED_AT = 2_000  # samples whose inputs a task sees together
 MOST_THUMBNAIL_LETTERS = 1_500_000  # base64, of all examples together: they go into every report
 RESAMPLES = 400
-GROUPS, FEWEST_REPLICATES = 32, 8
+GROUPS = 32  # of samples, each left out once for a replicate: the error of a difference is known to an eighth then
+FEWEST_REPLICATES = 8  # fewer say too little of an error
 SILENCE_S = 120.0  # for loading the model, and for each few dozen samples
 _TOTAL_S = 6 * 3600.0
 
