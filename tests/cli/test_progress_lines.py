@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from sartor.catalog.contracts import Action, Outcome
 from sartor.cli._progress import Progress
-from sartor.jobs import TrainResult
+from sartor.jobs import Recipe, TrainResult
 from sartor.types import Artifact, Candidate, Network, Record, Refusal
 
 
@@ -50,7 +50,7 @@ def test_a_phase_is_said_once_however_often_the_run_comes_back_to_it(capsys):
             return [SimpleNamespace(measurements=[speed])] * self.measured
 
     known = Known()
-    job = SimpleNamespace(recipe=SimpleNamespace(epochs=1, teacher=None))
+    job = SimpleNamespace(recipe=SimpleNamespace(epochs=1, teacher=None, augment=()))
     with_weights = TrainResult(Artifact("0" * 64, "safetensors", 1), (), 0.9, 1.0, 1.0)
 
     def course(progress):
@@ -81,3 +81,19 @@ def test_a_reason_is_told_once_for_all_ways_to_run_a_network(capsys):
         progress.learned(action, Outcome("", None, refusal, 1.0, False), known)
     lines = [line for line in capsys.readouterr().out.splitlines() if "NOTHING_TO_SHRINK" in line]
     assert [line.split()[0] for line in lines] == ["one/w8/openvino:", "two/w8/openvino:"]
+
+
+def test_a_training_without_the_augmentation_of_another_says_so(capsys):
+    known = SimpleNamespace(measured=1, decision=SimpleNamespace(fates=()), records=lambda: ())
+    progress = Progress(SimpleNamespace(task="image-classification", budget=SimpleNamespace(seconds=60)))
+    for subject, augment in (("one", ("auto",)), ("one", ()), ("two", ())):
+        recipe = Recipe(2.0, 8, "adamw", 0.1, 0.0, augment=augment)
+        result = TrainResult(Artifact("s", "safetensors", 1), (), 0.9, 1.0, 1.0)
+        action = Action("train", SimpleNamespace(recipe=recipe), subject, "train")
+        progress.learned(action, Outcome("", result, None, 1.0, False), known)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if "validation" in line]
+    assert lines == [
+        "one 0.900 on validation after 2 epochs, 1.0 s",
+        "one 0.900 on validation after 2 epochs, without augmentation, 1.0 s",
+        "two 0.900 on validation after 2 epochs, 1.0 s",
+    ]

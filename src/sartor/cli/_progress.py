@@ -42,6 +42,7 @@ class Progress(Silence):
         self._best: tuple[str, float] | None = None
         self._trained = self._measured = 0
         self._refused: set[tuple[str, str]] = set()
+        self._augmented: set[str] = set()
         self._primary: Metric = registry.get("tasks", requirement.task).metrics[0]
 
     def __enter__(self) -> Self:
@@ -139,8 +140,12 @@ class Progress(Silence):
                 epochs, took, teacher = action.job.recipe.epochs, duration(outcome.seconds), action.job.recipe.teacher
                 score = number(self._primary, outcome.result.score)
                 said = f"{score} on validation after {epochs:.3g} epoch{'' if epochs == 1 else 's'}"
-                taught = "" if teacher is None else f", taught by {teacher.network.id}"
-                self._line("", f"{action.subject:<24} {say(said)}{say(taught)}, {took}")
+                how = "" if teacher is None else say(f", taught by {teacher.network.id}")
+                if action.job.recipe.augment:
+                    self._augmented.add(action.subject)
+                elif action.subject in self._augmented:
+                    how += say(", without augmentation")
+                self._line("", f"{action.subject:<24} {say(said)}{how}, {took}")
             for remark in outcome.result.remarks:
                 self._line("", f"{action.subject}: {say(remark)}")
             if self._best is None or self._primary.better(outcome.result.score, self._best[1]):
