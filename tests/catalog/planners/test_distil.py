@@ -2,31 +2,20 @@
 
 from dataclasses import replace
 
-from world import World, findings, play
+from world import Gaining, findings, play
+
+from sartor.catalog.planners.parts.distil import COSTS
+from sartor.stages.decide.fates import MISS_CODES
 
 SMALL = (("accuracy.min", 0.75), ("size_mb.max", 0.5))  # resnet9-l and mobile-l do not fit
 LONG = 40_000.0
 
 
-class Teaching(World):
-    """A taught training makes ``gain`` of the errors of a plain one less."""
+class Teaching(Gaining):
+    """A taught training gains."""
 
-    def __init__(self, gain, **more):
-        super().__init__(**more)
-        self.gain = gain
-
-    def _train(self, job, dice):
-        result, seconds = super()._train(job, dice)
-        if job.recipe.teacher is None:
-            return result, seconds
-        score = result.score + self.gain * (1 - result.score)
-        self._weights[result.weights.sha256] = (job.network.options["million"], score)
-        return replace(result, score=score, curve=tuple(replace(row, score=score) for row in result.curve)), seconds
-
-    def _made(self, format, job, size, score, compressor):
-        result, seconds = super()._made(format, job, size, score, compressor)
-        parent = job.weights if compressor == "none" else job.artifact
-        return replace(result, artifact=replace(result.artifact, parent=parent)), seconds
+    def gains(self, recipe):
+        return recipe.teacher is not None
 
 
 def taught(actions):
@@ -75,3 +64,7 @@ def test_a_continued_plan_teaches_alike():
     done = len(world.done)
     assert [a.job for a in play(findings(SMALL, seconds=LONG), world)] == [a.job for a in first]
     assert len(world.done) == done
+
+
+def test_what_speaks_against_shipping_alone_is_every_limit_on_cost():
+    assert set(MISS_CODES.values()) == COSTS

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from world import World, findings, million, play
+from world import Gaining, findings, play
 
 from sartor import pruning
 from sartor.catalog.planners.parts.prune import LESS, SHARES
@@ -15,25 +15,11 @@ TIGHT = (("accuracy.min", 0.75), ("latency_p95_ms.max", 0.35))  # resnet9-m and 
 LONG = 40_000.0
 
 
-class Warm(World):
-    """What begins with trained weights makes ``gain`` of the errors of what does not less."""
+class Warm(Gaining):
+    """What begins with trained weights gains."""
 
-    def __init__(self, gain=0.5, **more):
-        super().__init__(**more)
-        self.gain = gain
-
-    def _train(self, job, dice):
-        result, seconds = super()._train(job, dice)
-        if job.recipe.start is None:
-            return result, seconds
-        score = result.score + self.gain * (1 - result.score)
-        self._weights[result.weights.sha256] = (million(job.network), score)
-        return replace(result, score=score, curve=tuple(replace(row, score=score) for row in result.curve)), seconds
-
-    def _made(self, format, job, size, score, compressor):
-        result, seconds = super()._made(format, job, size, score, compressor)
-        parent = job.weights if compressor == "none" else job.artifact
-        return replace(result, artifact=replace(result.artifact, parent=parent)), seconds
+    def gains(self, recipe):
+        return recipe.start is not None
 
 
 def warm(actions):

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import Killed
 
 from sartor import registry
+from sartor.codec import digest
 from sartor.evidence import Workspace
 from sartor.jobs import PrepareJob, TrainJob
 from sartor.stages.data import prepare, stamp
+from sartor.stages.train import _loop, train
 from sartor.types import DataCard, DataSource, Network
 
 TASK = "image-classification"
@@ -34,6 +37,35 @@ class Digits:
         samples = self.card.splits["train"].samples
         asked = replace(plugin.recipe(network, samples, epochs), **recipe)
         return TrainJob(TASK, network, self.card.fingerprint, asked, seed, 1, floor)
+
+
+@pytest.fixture
+def resumes(digits, monkeypatch):
+    """``resumes(job, step)``: killed at a step, a training goes on to the same bits and does nothing else twice."""
+
+    def check(job, fatal_step):
+        wanted = train(job, digits.workspace)
+        (digits.workspace.scratch(digest(job)) / "result.json").unlink()
+        monkeypatch.setattr(_loop, "CHECKPOINT_EVERY_S", 0.0)
+        monkeypatch.setattr(_loop, "_CHECKPOINT_SHARE", 1e9)
+        take_step, steps = _loop.Training.take_step, []
+
+        def dying(self, step):
+            steps.append(step)
+            if step == fatal_step and steps.count(step) == 1:
+                raise Killed
+            return take_step(self, step)
+
+        monkeypatch.setattr(_loop.Training, "take_step", dying)
+        with pytest.raises(Killed):
+            train(job, digits.workspace)
+        result = train(job, digits.workspace)
+        assert result.weights.sha256 == wanted.weights.sha256
+        assert [(r.epoch, r.loss, r.score) for r in result.curve] == [(r.epoch, r.loss, r.score) for r in wanted.curve]
+        assert steps.count(fatal_step) == 2
+        assert len(steps) == len(set(steps)) + 1
+
+    return check
 
 
 @pytest.fixture(scope="session")

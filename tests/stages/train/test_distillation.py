@@ -10,7 +10,7 @@ from sartor.codec import digest, from_plain, to_plain
 from sartor.errors import Unsupported
 from sartor.jobs import Teacher, TrainJob
 from sartor.prepared import open_data
-from sartor.stages.train import _loop, train
+from sartor.stages.train import train
 from sartor.stages.train._distill import SoftLabels
 
 CPU = torch.device("cpu")
@@ -52,27 +52,8 @@ def test_a_taught_training_learns_and_is_another_than_the_plain_one(digits, teac
 
 
 @pytest.mark.parametrize("fatal_step", [3, 9])
-def test_a_taught_training_resumes_to_the_same_bits(digits, teacher, monkeypatch, fatal_step):
-    job = digits.job("mobile", 1, seed=21, teacher=teacher)
-    wanted = train(job, digits.workspace)
-    (digits.workspace.scratch(digest(job)) / "result.json").unlink()
-    monkeypatch.setattr(_loop, "CHECKPOINT_EVERY_S", 0.0)
-    monkeypatch.setattr(_loop, "_CHECKPOINT_SHARE", 1e9)
-    take_step, killed = _loop.Training.take_step, []
-
-    def dying(self, step):
-        if step == fatal_step and not killed:
-            killed.append(step)
-            raise KeyboardInterrupt
-        return take_step(self, step)
-
-    monkeypatch.setattr(_loop.Training, "take_step", dying)
-    with pytest.raises(KeyboardInterrupt):
-        train(job, digits.workspace)
-    result = train(job, digits.workspace)
-    assert killed
-    assert result.weights.sha256 == wanted.weights.sha256
-    assert [(r.epoch, r.loss, r.score) for r in result.curve] == [(r.epoch, r.loss, r.score) for r in wanted.curve]
+def test_a_taught_training_resumes_to_the_same_bits(digits, teacher, resumes, fatal_step):
+    resumes(digits.job("mobile", 1, seed=21, teacher=teacher), fatal_step)
 
 
 def test_who_takes_other_inputs_or_is_no_such_network_cannot_teach(digits, teacher):

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from killing import Killed
 
 from sartor.codec import digest, to_plain
 from sartor.stages.train import _checkpoints, _loop, train
@@ -15,37 +16,10 @@ from sartor.stages.train import _checkpoints, _loop, train
 CASES = [("resnet9", {}), ("mobile", {}), ("linear-pixels", {}), ("resnet9", {"optimizer": "nesterov"})]
 
 
-class Killed(BaseException):
-    """Stands for the end of the process at one point."""
-
-
 @pytest.mark.parametrize(("family", "recipe"), CASES, ids=str)
 @pytest.mark.parametrize("fatal_step", [3, 17, 30])
-def test_resumes_to_the_same_bits(digits, monkeypatch, family, recipe, fatal_step):
-    straight = digits.job(family, 2, seed=10, **recipe)
-    wanted = train(straight, digits.workspace)
-    (digits.workspace.scratch(digest(straight)) / "result.json").unlink()
-
-    monkeypatch.setattr(_loop, "CHECKPOINT_EVERY_S", 0.0)
-    monkeypatch.setattr(_loop, "_CHECKPOINT_SHARE", 1e9)
-    steps = []
-    take_step = _loop.Training.take_step
-
-    def dying(self, step):
-        if step == fatal_step and step not in steps:
-            steps.append(step)
-            raise Killed
-        steps.append(step)
-        return take_step(self, step)
-
-    monkeypatch.setattr(_loop.Training, "take_step", dying)
-    with pytest.raises(Killed):
-        train(straight, digits.workspace)
-    result = train(straight, digits.workspace)
-    assert result.weights.sha256 == wanted.weights.sha256
-    assert [(r.epoch, r.loss, r.score) for r in result.curve] == [(r.epoch, r.loss, r.score) for r in wanted.curve]
-    assert steps.count(fatal_step) == 2
-    assert len(steps) == len(set(steps)) + 1  # nothing but the fatal step was done twice
+def test_resumes_to_the_same_bits(digits, resumes, family, recipe, fatal_step):
+    resumes(digits.job(family, 2, seed=10, **recipe), fatal_step)
 
 
 def test_what_was_better_before_the_end_is_kept_and_outlives_a_kill(digits, monkeypatch):

@@ -13,7 +13,7 @@ from sartor.errors import Unsupported
 from sartor.jobs import ExportJob, Recipe, Start, TrainJob
 from sartor.prepared import open_data
 from sartor.stages.compress import export
-from sartor.stages.train import _loop, train
+from sartor.stages.train import train
 from sartor.stages.train._warm_start import begun
 
 
@@ -97,27 +97,8 @@ def test_what_was_trained_so_is_exported_and_rebuilt_by_the_reference_runtime(di
     assert np.allclose(*answers, atol=1e-4)
 
 
-@pytest.mark.parametrize("fatal_step", [3])
-def test_it_resumes_to_the_same_bits(digits, whole, monkeypatch, fatal_step):
-    job = pruned_job(digits, whole, seed=21)
-    wanted = train(job, digits.workspace)
-    (digits.workspace.scratch(digest(job)) / "result.json").unlink()
-    monkeypatch.setattr(_loop, "CHECKPOINT_EVERY_S", 0.0)
-    monkeypatch.setattr(_loop, "_CHECKPOINT_SHARE", 1e9)
-    take_step, killed = _loop.Training.take_step, []
-
-    def dying(self, step):
-        if step == fatal_step and not killed:
-            killed.append(step)
-            raise KeyboardInterrupt
-        return take_step(self, step)
-
-    monkeypatch.setattr(_loop.Training, "take_step", dying)
-    with pytest.raises(KeyboardInterrupt):
-        train(job, digits.workspace)
-    result = train(job, digits.workspace)
-    assert killed
-    assert result.weights.sha256 == wanted.weights.sha256
+def test_it_resumes_to_the_same_bits(digits, whole, resumes):
+    resumes(pruned_job(digits, whole, seed=21), 3)
 
 
 def test_what_diverges_at_once_keeps_the_weights_it_began_with(digits, whole):
