@@ -258,7 +258,7 @@ def _untried(standings: Sequence[Standing]) -> tuple[str, ...]:
     count = sum(s.code in UNTRIED for s in standings)
     if not count:
         return ()
-    return (f"{count} candidates that may fit were not trained within the budget",)
+    return (f"candidates that may fit but were not trained within the budget: {count}",)
 
 
 def _inconclusive(

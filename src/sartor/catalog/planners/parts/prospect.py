@@ -30,7 +30,7 @@ def prospect(now: Situation, trainer: Trainer) -> str:
     if best is None:
         return f"more time would train some of {len(untried)} networks that may fit; an estimate" if untried else ""
     network, score, epochs = best
-    rest = f"{len(untried)} networks that may fit were not tried" if untried else "no other network was left out"
+    rest = f"networks that may fit but were not tried: {len(untried)}" if untried else "no other network was left out"
     if epochs * APART > trainer.enough(network):
         return f"a longer training of {network.id} would likely gain nothing; {rest}; an estimate"
     error = trainer.promised(score, LARGER ** -falling(now, trainer, network))
