@@ -1,7 +1,7 @@
 """One form in a process of its own: loads it, answers the test rows, is timed when it is its turn.
 
-Run as ``python child.py JSON``: ``folder`` of the subject, ``file``, ``runtime``, ``precision``, ``threads``. A line
-on standard output for each on standard input, all JSON: first nothing (or an ``error``), then for
+Run as ``python child.py JSON``: ``folder`` of the subject, ``file``, ``runtime``, ``precision``, ``threads``,
+``inputs``. A line on standard output for each on standard input, all JSON: first nothing (or an ``error``), then for
 ``{"do": "answer", "target": PATH}`` and for ``{"do": "turn", "seconds": S, "fewest": N}`` what they are called for.
 Calls are of the model alone, from one prepared row to its output, the rows of test one after the other.
 """
@@ -85,7 +85,7 @@ def main() -> None:
         told.write(json.dumps(found) + "\n")
         told.flush()
 
-    inputs = np.load(Path(job["folder"]) / "test.npy", mmap_mode="r")
+    inputs = np.load(Path(job["folder"]) / job["inputs"], mmap_mode="r")
     rows = [np.ascontiguousarray(row[None]) for row in inputs[:TIMED_ROWS]]
     try:
         run, ran = load(job)

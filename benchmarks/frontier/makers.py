@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 PRUNED = 0.5  # of the channels
-TUNED = 0.1  # of the training time is what a pruned network may learn for
+TUNED = 1.0  # of the training time is what a pruned network may learn for: as long as our pupils
 TUNING_RATE, TUNING_BATCH = 1e-3, 64
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -154,7 +154,7 @@ def _torchao(config: str) -> Callable[[Path, Path, str], tuple[str, str]]:
 
 
 def pruned(folder: Path, target: Path, kind: str) -> tuple[str, str]:
-    """Half of the channels gone by group magnitude, fine-tuned for a tenth of the training, exported to ONNX."""
+    """Half of the channels gone by group magnitude, fine-tuned for as long as the training took, exported to ONNX."""
     import torch
 
     from sartor import registry

@@ -36,7 +36,7 @@ class Entry:
     """A form before it is measured; ``error`` where there is none.
 
     Args:
-        file: relative to the subject's folder.
+        file, inputs: relative to the subject's folder.
         python: interpreter of the process that runs it.
     """
 
@@ -49,6 +49,7 @@ class Entry:
     error: str = ""
     note: str = ""
     made_s: float | None = None
+    inputs: str = "test.npy"
 
     @property
     def key(self) -> str:
@@ -60,7 +61,9 @@ def entries(folder: Path, kind: str, chosen: Sequence[peers.Peer], say: Say, *, 
     """All forms of a subject, ours first; peers make what they did not make yet."""
     for told in json.loads((folder / "ours.json").read_text(encoding="utf-8")):
         one = subjects.Ours(**told)
-        yield Entry(OURS, one.name, one.runtime, one.precision, one.file, sys.executable, one.error, one.note)
+        yield Entry(
+            OURS, one.name, one.runtime, one.precision, one.file, sys.executable, one.error, one.note, inputs=one.inputs
+        )
     for peer in chosen:
         made = peers.make(peer, folder, kind, say, again=again)
         for runtime in peer.runtimes:
@@ -82,7 +85,7 @@ class Process:
     def __init__(self, entry: Entry, folder: Path, threads: int, work: Path) -> None:
         job = {
             "folder": str(folder), "file": entry.file, "runtime": entry.runtime, "precision": entry.precision,
-            "threads": threads,
+            "threads": threads, "inputs": entry.inputs,
         }  # fmt: skip
         own = {
             "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1",

@@ -7,7 +7,8 @@ A subject's folder holds, when it is made:
     test.npy, truths.npy   prepared inputs (n, …) and classes (n,) that every form answers
     calibration.npy        300 prepared inputs of train, for whoever calibrates
     train.npy, train-truths.npy     for whoever trains on
-    ours.json, ours/       what the catalogue's compressors made of it
+    ours.json, ours/       what the catalogue's compressors made of it and of its pupils
+    test-PUPIL.npy         prepared inputs of a pupil that reads them in another way
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from sartor.catalog.devices.local import identify
 from sartor.errors import MissingExtra, SartorError
 from sartor.evidence import Workspace
 from sartor.execute import Executor
-from sartor.jobs import CompressJob, ExportJob, PrepareJob, TrainJob
+from sartor.jobs import CompressJob, ExportJob, PrepareJob, Teacher, TrainJob
 from sartor.prepared import open_data
 from sartor.stages.data import stamp
 from sartor.types import DataCard, DataSource, Network
@@ -35,6 +36,7 @@ from sartor.types import DataCard, DataSource, Network
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CALIBRATION = 300  # what NNCF takes by default, the most of all
 TOLERANCE = 0.5  # of int8-mixed: the mildest that a run asks for
+MORE_EPOCHS = 4  # a pupil may take in the same time
 TRAIN_PICTURES, TEST_PICTURES = 12_000, 1_500  # of CIFAR-10
 Say = Callable[[str], None]
 
@@ -53,6 +55,8 @@ class Subject:
         epochs: at most; ``seconds`` is what training may take, 0 for no bound.
         source: writes or finds the data, given a folder of its own.
         runtimes: those of ours that run it; all that are installed where none is named.
+        pupils: family and variant of smaller networks that a run would try beside it. Each is trained for as long as
+            the subject was at most, on its answers where it reads the same inputs and gives logits too (distillation).
     """
 
     name: str
@@ -64,6 +68,7 @@ class Subject:
     seconds: float
     source: Callable[[Path], DataSource]
     runtimes: tuple[str, ...] = ()
+    pupils: tuple[tuple[str, str], ...] = ()
 
 
 def _digits(folder: Path) -> DataSource:
@@ -110,16 +115,19 @@ def _shared(*parts: str) -> Path:
 
 
 _PICTURES, _TEXTS, _ROWS = "image-classification", "text-classification", "tabular-classification"
+_SMALL_CNNS = (("resnet9", "s"), ("resnet9", "xs"), ("convnext-small", "s"), ("mobile", "s"))
 SUBJECTS = (
-    Subject("digits", "ResNet-class", _PICTURES, "resnet9", "m", 60, 45, _digits),
-    Subject("cifar10", "ResNet-class", _PICTURES, "resnet9", "m", 12, 90, _cifar10),
+    Subject("digits", "ResNet-class", _PICTURES, "resnet9", "m", 60, 45, _digits, pupils=_SMALL_CNNS),
+    Subject("cifar10", "ResNet-class", _PICTURES, "resnet9", "m", 12, 90, _cifar10, pupils=_SMALL_CNNS),
     Subject(
         "sms_spam", "BERT-class", _TEXTS, "text-transformer", "s", 10, 60,
         lambda folder: DataSource(str(_shared("sms_spam"))),
+        pupils=(("text-transformer", "xs"), ("text-cnn", "s"), ("text-linear", "pieces-20k")),
     ),
     Subject(
         "spambase", "MLP", _ROWS, "tabular-mlp", "m", 40, 40,
         lambda folder: DataSource(str(_shared("tabular", "spambase.parquet")), label="type"),
+        pupils=(("tabular-mlp", "s"), ("gradient-boosting", "m")),
     ),
 )  # fmt: skip
 SMOKE = Subject("two_sides", "MLP", _ROWS, "tabular-mlp", "s", 8, 0, _two_sides, ("onnxruntime",))
@@ -141,6 +149,7 @@ class Ours:
     file: str
     error: str = ""
     note: str = ""
+    inputs: str = "test.npy"
 
 
 def make(subject: Subject, folder: Path, say: Say) -> Mapping[str, Any]:
@@ -183,9 +192,10 @@ def _trained(
     say: Say,
 ) -> Mapping[str, Any]:
     card: DataCard = do("prepare", PrepareJob(source, subject.task, 0, stamp(source))).card
-    network = _network(subject, card)
+    network = _network(subject, card, subject.family, subject.variant)
     say(f"{subject.name}: training {network.id} for at most {subject.seconds:g} s")
-    recipe = registry.get("models", network.model).recipe(network, card.splits["train"].samples, subject.epochs)
+    samples = card.splits["train"].samples
+    recipe = registry.get("models", network.model).recipe(network, samples, subject.epochs)
     job = TrainJob(subject.task, network, card.fingerprint, recipe, 0, identify().cores, seconds=subject.seconds)
     trained = do("train", job)
     files = {}
@@ -194,7 +204,11 @@ def _trained(
         files[name] = do("export", asked).artifact
         shutil.copyfile(workspace.objects.path(files[name].sha256), folder / name)
     _write_samples(workspace, card, network, folder)
-    ours = list(_compressed(subject, card, network, files["fp32.onnx"], workspace, folder, do, say))
+    compressing = _Compressing(subject, card, workspace, folder, do, say)
+    ours = list(compressing.forms(network, files["fp32.onnx"], "fp32.onnx"))
+    teacher = Teacher(network, trained.weights.sha256)
+    for family, variant in subject.pupils:
+        ours += compressing.pupil(_network(subject, card, family, variant), teacher, trained.seconds)
     (folder / "ours.json").write_text(json.dumps([vars(one) for one in ours], indent=1), encoding="utf-8")
     metric = registry.get("tasks", subject.task).metrics[0].name
     return {
@@ -205,14 +219,14 @@ def _trained(
     }  # fmt: skip
 
 
-def _network(subject: Subject, card: DataCard) -> Network:
+def _network(subject: Subject, card: DataCard, family: str, variant: str) -> Network:
     sizes = registry.get("tasks", subject.task).input_sizes(card)
-    variants: Iterator[Variant] = registry.get("models", subject.family).variants(card, sizes, "balanced")
-    found = next((one for one in variants if one.name == subject.variant), None)
+    variants: Iterator[Variant] = registry.get("models", family).variants(card, sizes, "balanced")
+    found = next((one for one in variants if one.name == variant), None)
     if found is None:
-        raise SartorError(f"{subject.family} offers no size {subject.variant} for {subject.name}")
+        raise SartorError(f"{family} offers no size {variant} for {subject.name}")
     outputs = len(card.labels)
-    return Network(subject.family, found.name, dict(found.options), tuple(found.input_size), outputs, found.encoding)
+    return Network(family, found.name, dict(found.options), tuple(found.input_size), outputs, found.encoding)
 
 
 def _write_samples(workspace: Workspace, card: DataCard, network: Network, folder: Path) -> None:
@@ -224,53 +238,92 @@ def _write_samples(workspace: Workspace, card: DataCard, network: Network, folde
         np.save(folder / f"{truths}.npy", samples.truths)
 
 
-def _compressed(
-    subject: Subject,
-    card: DataCard,
-    network: Network,
-    parent: Any,
-    workspace: Workspace,
-    folder: Path,
-    do: Callable[[str, object], Any],
-    say: Say,
-) -> Iterator[Ours]:
-    """Every form the catalogue makes: each runtime's precisions, and what repairs them."""
-    device = identify()
-    made: dict[str, tuple[str, str, str]] = {"none": ("fp32.onnx", "", "")}
-    (folder / "ours").mkdir(exist_ok=True)
-    for runtime, precision, compressor in ways(subject.runtimes):
-        if compressor not in made:
-            say(f"{subject.name}: {compressor}")
-            plugin = registry.get("compressors", compressor)
-            options = dict(plugin.options(device)) | ({"tolerance": TOLERANCE} if hasattr(plugin, "repairs") else {})
-            job = CompressJob(
-                compressor, parent.sha256, subject.task, card.fingerprint, network.input_size, 1, 0, options,
-                network.encoding, parent.learnt,
-            )  # fmt: skip
-            try:
-                done = do("compress", job)
-            except SartorError as refusal:
-                made[compressor] = ("", str(refusal), "")
-            else:
-                file = f"ours/{compressor}.onnx"
-                shutil.copyfile(workspace.objects.path(done.artifact.sha256), folder / file)
-                made[compressor] = (file, "", done.remark)
-        file, error, note = made[compressor]
-        yield Ours(f"{compressor}, {runtime}", runtime, precision, file, error, note)
+@dataclass(frozen=True)
+class _Compressing:
+    """Makes every form that the catalogue has of one subject's networks."""
+
+    subject: Subject
+    card: DataCard
+    workspace: Workspace
+    folder: Path
+    do: Callable[[str, object], Any]
+    say: Say
+
+    def pupil(self, network: Network, teacher: Teacher, seconds: float) -> Iterator[Ours]:
+        """Forms of a smaller network, trained for at most so long on the teacher's answers, or on labels alone."""
+        family = registry.get("models", network.model)
+        recipe = family.recipe(network, self.card.splits["train"].samples, self.subject.epochs * MORE_EPOCHS)
+        same = ("input_size", "encoding", "outputs")
+        taught = recipe.optimizer != "closed-form" and not hasattr(family, "loss")
+        taught = taught and all(getattr(network, name) == getattr(teacher.network, name) for name in same)
+        if taught:
+            recipe = replace(recipe, teacher=teacher)
+        title = f"{network.id} {'distilled' if taught else 'in its place'}"
+        self.say(f"{self.subject.name}: {title}, for at most {seconds:.0f} s")
+        job = TrainJob(
+            self.subject.task, network, self.card.fingerprint, recipe, 0, identify().cores, seconds=seconds
+        )  # fmt: skip
+        weights = self.do("train", job).weights.sha256
+        asked = ExportJob(self.subject.task, network, self.card.fingerprint, weights, 1, 0)
+        artifact, inputs = self.do("export", asked).artifact, "test.npy"
+        file = f"ours/{network.id}.onnx"
+        (self.folder / "ours").mkdir(exist_ok=True)
+        shutil.copyfile(self.workspace.objects.path(artifact.sha256), self.folder / file)
+        if any(getattr(network, name) != getattr(teacher.network, name) for name in same[:2]):
+            inputs = f"test-{network.id}.npy"
+            rows = open_data(self.card.fingerprint, self.workspace).split("test")
+            np.save(self.folder / inputs, rows.prepared(network.input_size, network.encoding))
+        for form in self.forms(network, artifact, file):
+            yield replace(form, name=f"{title}, {form.name}", inputs=inputs)
+
+    def forms(self, network: Network, parent: Any, file: str) -> Iterator[Ours]:
+        """A network in each runtime's precisions, and what repairs them; ``file`` is its own in fp32."""
+        device, wanted = identify(), self.subject.runtimes
+        made: dict[str, tuple[str, str, str]] = {"none": (file, "", "")}
+        (self.folder / "ours").mkdir(exist_ok=True)
+        for runtime, precision, compressor in ways(wanted, _domains(network)):
+            if compressor not in made:
+                self.say(f"{self.subject.name}: {network.id}, {compressor}")
+                plugin = registry.get("compressors", compressor)
+                options = dict(plugin.options(device)) | (
+                    {"tolerance": TOLERANCE} if hasattr(plugin, "repairs") else {}
+                )
+                job = CompressJob(
+                    compressor, parent.sha256, self.subject.task, self.card.fingerprint, network.input_size, 1, 0,
+                    options, network.encoding, parent.learnt,
+                )  # fmt: skip
+                made[compressor] = self._made(job, f"ours/{network.id}-{compressor}.onnx")
+            found, error, note = made[compressor]
+            yield Ours(f"{compressor}, {runtime}", runtime, precision, found, error, note)
+
+    def _made(self, job: CompressJob, file: str) -> tuple[str, str, str]:
+        try:
+            done = self.do("compress", job)
+        except SartorError as refusal:
+            return "", str(refusal), ""
+        shutil.copyfile(self.workspace.objects.path(done.artifact.sha256), self.folder / file)
+        return file, "", done.remark
 
 
-def ways(only: Sequence[str] = ()) -> Iterator[tuple[str, str, str]]:
+def _domains(network: Network) -> frozenset[str]:
+    """Those of operators that a runtime needs for a network (trees)."""
+    wanted: frozenset[str] = getattr(registry.get("models", network.model), "domains", frozenset())
+    return wanted
+
+
+def ways(only: Sequence[str] = (), domains: frozenset[str] = frozenset()) -> Iterator[tuple[str, str, str]]:
     """Runtime, precision and compressor of all that this machine can run; those that repair behind what they repair.
 
     Args:
         only: runtimes to look at; empty for all.
+        domains: of operators that they have to know.
     """
     device = identify()
     plugins = [registry.get("compressors", name) for name in registry.names("compressors")]
     repairs = {plugin.repairs: plugin.name for plugin in plugins if hasattr(plugin, "repairs")}
     for name in registry.names("runtimes"):
         runtime = registry.get("runtimes", name)
-        if runtime.reference or (only and name not in only):
+        if runtime.reference or (only and name not in only) or not domains <= getattr(runtime, "domains", frozenset()):
             continue
         try:
             runtime.version()

@@ -29,6 +29,11 @@ DOT_PRODUCTS = frozenset({"avx2-vnni", "avx512-vnni", "amx"})
 """Levels of x86 that add products of bytes in 32 bits, which is exact."""
 
 
+def on_bytes(precision: str) -> bool:
+    """Whether products of a precision are those of bytes, which may be others on other processors."""
+    return precision.startswith("int8")
+
+
 def level_of(instruction_sets: Iterable[str]) -> str:
     """The level of a processor; empty where it is of none."""
     sets = frozenset(instruction_sets)
@@ -97,7 +102,7 @@ class Reach:
 
 def reach_of(verdicts: Iterable[Verdict], pipeline: Pipeline) -> Reach | None:
     """Where an int8 file holds, from final verdicts; None for other precisions and evidence that names no level."""
-    if pipeline.precision != "int8":
+    if not on_bytes(pipeline.precision):
         return None
     quality = [
         (verdict.limit, verdict.measurement)

@@ -47,7 +47,7 @@ def test_openvino_declines_dynamic_shapes(tmp_path):
     ("name", "sets", "precisions"),
     [
         ("onnxruntime", (), {"fp32", "w8"}),
-        ("onnxruntime", ("avx2",), {"fp32", "w8", "int8"}),
+        ("onnxruntime", ("avx2",), {"fp32", "w8", "int8", "int8-dynamic"}),
         ("onnxruntime", ("avx512_bf16", "amx_bf16"), {"fp32", "w8"}),
         ("openvino", (), {"fp32", "w8"}),
         ("openvino", ("avx2",), {"fp32", "w8", "int8"}),
@@ -61,7 +61,7 @@ def test_openvino_declines_dynamic_shapes(tmp_path):
 def test_precisions_of_a_device(name, sets, precisions):
     found = registry.get("runtimes", name).precisions(device(sets))
     assert set(found) == precisions
-    made = {"int8": "int8-static", "w8": "int8-weights"}
+    made = {"int8": "int8-static", "int8-dynamic": "int8-dynamic", "w8": "int8-weights"}
     assert all(compressor == made.get(precision, "none") for precision, compressor in found.items())
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: fp32, statically quantised int8 files, and fp32 with weights kept in 8 bits.
+"""ONNX Runtime on the CPU: fp32, int8 files quantised statically or dynamically, fp32 with weights kept in 8 bits.
 
 Source: https://github.com/microsoft/onnxruntime (MIT).
 """
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 
 # What runs an int8 product faster than fp32 does; a device without any of these gains nothing from int8.
 _INT8_SETS = frozenset({"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
-_INT8_OPERATORS = frozenset(
-    {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QAttention"}
-    | {"DynamicQuantizeMatMul"}
-)
+_DYNAMIC_OPERATORS = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
+_INT8_OPERATORS = _DYNAMIC_OPERATORS | {"QLinearConv", "QLinearMatMul", "QGemm", "QAttention"}
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_INTEGER_PRODUCTS = frozenset({"ConvInteger", "MatMulInteger"})
 
 
 @register("runtimes", "onnxruntime")
@@ -46,8 +45,10 @@ class OnnxRuntime:
         return str(import_onnxruntime("onnxruntime").__version__)
 
     def precisions(self, device: Device) -> Mapping[str, str]:
-        int8 = {"int8": "int8-static"} if _INT8_SETS & set(device.instruction_sets) else {}
-        return {"fp32": "none", "w8": "int8-weights"} | int8
+        found = {"fp32": "none", "w8": "int8-weights"}
+        if _INT8_SETS & set(device.instruction_sets):
+            found |= {"int8": "int8-static", "int8-dynamic": "int8-dynamic"}
+        return found
 
     def same_on(self, path: Path, level: str) -> frozenset[str]:
         """Levels of instruction sets on which a file's products of bytes come out as on ``level``.
@@ -64,8 +65,10 @@ class OnnxRuntime:
     def load(self, path: Path, precision: str, threads: int) -> OnnxRuntimeSession:
         if precision == "bf16":
             raise Unsupported("NO_BF16", "ONNX Runtime has no bf16 kernels for CPUs; use fp32 or int8")
-        if precision not in ("fp32", "int8", "w8"):
-            raise Unsupported("NO_PRECISION", f"ONNX Runtime is run in fp32, int8 or w8 here, not in {precision}")
+        if precision not in ("fp32", "int8", "int8-dynamic", "w8"):
+            raise Unsupported(
+                "NO_PRECISION", f"ONNX Runtime is run in fp32, int8, int8-dynamic or w8 here, not in {precision}"
+            )
         return OnnxRuntimeSession(path, threads, precision)
 
 
@@ -84,11 +87,13 @@ def may_saturate(path: Path) -> bool:
     makers = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        for name in node.input[1:2] if node.op_type in _PRODUCTS else ():
+        for name in node.input[1:2] if node.op_type in _PRODUCTS | _INTEGER_PRODUCTS else ():
             maker = makers.get(name)
-            if maker is None or maker.op_type != "DequantizeLinear" or maker.input[0] not in constants:
+            dequantised = maker is not None and maker.op_type == "DequantizeLinear"
+            stored = name if node.op_type in _INTEGER_PRODUCTS else maker.input[0] if dequantised else ""
+            if stored not in constants:
                 continue
-            weights = numpy_helper.to_array(constants[maker.input[0]])
+            weights = numpy_helper.to_array(constants[stored])
             if weights.dtype == np.int8 and _largest_pair(weights.astype(np.int32).ravel()) > LARGEST_PAIR:
                 return True
     return False
@@ -113,7 +118,12 @@ class OnnxRuntimeSession(OnnxSession):
     def effective_precision(self) -> str:
         """What ran, from ONNX Runtime's own profile of one call: ``int8`` where a product ran on int8, else ``fp32``.
 
+        Where ``int8-dynamic`` was asked for: that, if ranges of activations were found in the call.
+
         Where ``w8`` was asked for: that, if nothing ran on int8 and the file keeps weights so.
         """
-        ran = "int8" if {event.get("op_name") for event in self.profile()} & _INT8_OPERATORS else "fp32"
+        operators = {str(event.get("op_name")) for event in self.profile()}
+        if self._asked == "int8-dynamic" and operators & _DYNAMIC_OPERATORS:
+            return self._asked
+        ran = "int8" if operators & _INT8_OPERATORS else "fp32"
         return effective_w8(self._path, ran) if self._asked == "w8" else ran

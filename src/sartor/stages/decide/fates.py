@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sartor.levels import unshown
+from sartor.levels import on_bytes, unshown
 from sartor.metrics import Metric
 from sartor.stages.decide.judge import judge_all, known
 from sartor.types import Limit, Measurement, Record, Verdict
@@ -93,7 +93,7 @@ def stand(
     if missed:
         worst = next((verdict for verdict in missed if verdict.final), missed[0])
         return standing(_miss_code(worst.limit.metric), worst.sentence)
-    elsewhere = unshown(verdicts, levels) if record.candidate.precision == "int8" else ""
+    elsewhere = unshown(verdicts, levels) if on_bytes(record.candidate.precision) else ""
     if elsewhere:
         return standing("OTHER_ELSEWHERE", elsewhere)
     unpaid = _compression_unpaid(record, parent, limits, primary)

@@ -27,7 +27,7 @@ from sartor.types import Pipeline
 CHILD = "sartor.stages.measure.time_child"
 PACES = "paces.json"  # in the workspace: what is usual on its devices
 SILENCE_S = 60.0  # for loading the model, and for any one call
-_NOT_EFFECTIVE = {"int8": "NO_INT8", "bf16": "NO_BF16"}
+_NOT_EFFECTIVE = {"int8": "NO_INT8", "int8-dynamic": "NO_INT8", "bf16": "NO_BF16"}
 
 
 def measure(job: MeasureJob, workspace: Workspace, tell: Tell = silent) -> MeasureResult:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sartor.jobs import Kernel
+from sartor.levels import on_bytes
 from sartor.stages.predict.operations import Operation, Shape, read_operations
 
 FREE = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Shape", "ConstantOfShape"})
@@ -313,7 +314,7 @@ def kernels_of(model: Any, runtime: str, batch: int | None = None) -> tuple[Kern
 
 def as_run(kernels: Iterable[Kernel], precision: str) -> tuple[Kernel, ...]:
     """Kernels of a float graph as they run at a precision: in int8, products with weights are quantised."""
-    if precision != "int8":
+    if not on_bytes(precision):
         return tuple(kernels)
     return tuple(replace(one, int8=True) if one.kind in QUANTISED else one for one in kernels)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from sartor import registry
 from sartor.catalog.contracts import Action, Outcome, Situation
-from sartor.levels import levels_within
+from sartor.levels import levels_within, on_bytes
 from sartor.types import Candidate, Record
 
 PROCESS_S = 1.5  # a process that measures starts, loads and ends, until one was seen
@@ -110,7 +110,7 @@ class Forecast:
     def _levels(self, candidate: Candidate, split: str) -> int:
         """Levels of instruction sets that an int8 file is scored on beside the processor's own."""
         asked = split == "test" or self.now.requirement.target.levels
-        if not asked or candidate.precision != "int8":
+        if not asked or not on_bytes(candidate.precision):
             return 0
         held = hasattr(registry.get("runtimes", candidate.runtime), "held_to")
         return max(0, len(levels_within(self.now.device.instruction_sets)) - 1) if held else 0

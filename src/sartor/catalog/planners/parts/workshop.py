@@ -8,7 +8,7 @@ from typing import TypeVar
 from sartor import registry
 from sartor.catalog.contracts import Action, Outcome, Purpose, Situation
 from sartor.jobs import CompareJob, CompareSide, CompressJob, EvaluateJob, EvaluateResult, ExportJob, MeasureJob
-from sartor.levels import least, levels_within
+from sartor.levels import least, levels_within, on_bytes
 from sartor.types import Candidate, Device, Measurement, Network, Options, Pipeline, Record
 
 UNCOMPRESSED = "none"
@@ -59,7 +59,7 @@ class Workshop:
 
     def _levels(self, candidate: Candidate) -> tuple[str, ...]:
         """Levels of instruction sets that matter for a candidate: the same int8 file may be another model on each."""
-        return levels_within(self.now.device.instruction_sets) if candidate.precision == "int8" else ()
+        return levels_within(self.now.device.instruction_sets) if on_bytes(candidate.precision) else ()
 
     def _least_device(self) -> Device:
         """What a file may count on: the device's instruction sets, or what all of the family it is for have of them."""
