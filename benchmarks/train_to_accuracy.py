@@ -1,4 +1,4 @@
-"""Claim: from cold data the trainer reaches what the tutorials' recipe does in ten epochs, in a twentieth of their time.
+"""Claim: from cold data the trainer reaches what ten epochs of the tutorials' recipe do, in a twentieth of their time.
 
 The recipe: ResNet-50 with the stem for ImageNet, Adam at a constant 1e-3, batch 32, fp32, no augmentation; its clock
 runs during training steps only, and its pictures lie decoded in memory. Ours: a family's own recipe from the first
