@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sartor.catalog.contracts import Action, Situation
 from sartor.catalog.planners.parts.forecast import Forecast
@@ -18,6 +18,7 @@ from sartor.types import Candidate, Network, Record
 FEWEST_USUAL = 6  # probes at least, where a budget is not small
 FEWEST, SMALL_SHARE = 2, 0.15  # so many probes are made in a small budget too, up to this share of it
 MOST_FEWER = 2  # networks that are tried with fewer threads where nothing fits
+ASSURING_SHARE = 0.15  # of a long training's time at most goes into making sure that a way of its network fits
 FRUITLESS_SHARE = 0.6  # of the budget at most goes into a search for anything that fits
 
 
@@ -152,11 +153,49 @@ class Scout:
         known = ((limit, _last(record, limit.metric)) for limit in self.now.requirement.limits)
         return all(value is None or limit.holds(value) for limit, value in known)
 
+    def assure(self, networks: Sequence[Network], wanted: int) -> Step[list[Network]]:
+        """Networks in order, those behind that are not believed to fit any more now that they were looked at.
+
+        Of so many that get a long training next, each has a way whose measurement keeps every limit at its best guess;
+        until one does ways are measured, in a share of that training's time. Noise that makes an interval wide rules
+        nothing out, and neither does the word of a larger network: it would be a long training for no way that fits.
+        """
+        sure: list[Network] = []
+        doubtful: list[Network] = []
+        for place, network in enumerate(networks):
+            if len(sure) == wanted:
+                return [*sure, *networks[place:], *doubtful]
+            believed = yield from self._look_at(network)
+            (sure if believed else doubtful).append(network)
+        return [*sure, *doubtful]
+
+    def _look_at(self, network: Network) -> Step[bool]:
+        """Measure ways of a network until one is believed to fit; True if one is, or none could be."""
+        room = ASSURING_SHARE * self.trainer.training_time(network)
+        while not any(map(self._is_likely, measured := [r for r in self._open(network) if _is_measured(r)])):
+            way = self.best_way(network)
+            if way is None or not self._is_likely(self.shop.record(way.id)):
+                return False
+            if self.probing(way) > room:
+                return not measured
+            before = self.now.left_s()
+            yield from self.probe(way)
+            room -= before - self.now.left_s()
+        return True
+
+    def _open(self, network: Network) -> list[Record]:
+        openings = self.now.open_candidates()
+        return [record for record in self.shop.of(network) if record.candidate.id in openings]
+
     def _is_trainable(self, network: Network) -> bool:
         """True when it is believed to see its data often enough in the time that is left."""
         if is_computed(network):
             return True
         return self.trainer.expected_rate(network, self.shop.size) >= self.trainer.needed_rate(network)
+
+
+def _is_measured(record: Record) -> bool:
+    return bool(value_of(record, "latency_p50_ms"))
 
 
 def _last(record: Record, metric: str) -> float | None:

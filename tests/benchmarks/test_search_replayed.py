@@ -1,0 +1,28 @@
+"""The planner on a grid that was really recorded, replayed by the benchmark's own world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def search(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import search
+
+    return search
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_long_training_goes_into_a_network_that_only_noise_lets_fit(search, seed):
+    """Timings of a busy minute left open whether a network fits; it was trained, and nothing was left for others."""
+    recording = search.read_recording(BENCHMARKS / "results" / "search" / "grid-digits.json")
+    limits = search.drawn(recording, 2)[1]
+    score, held, spent = search.ours(recording, limits, 0.1 * recording.exhaustive_s(), seed)
+    assert score > 0.95 * recording.best(limits)
+    assert held == score
+    assert spent < 0.11 * recording.exhaustive_s()
