@@ -137,12 +137,13 @@ def made_up_run(tmp_path_factory):
     ("script", "quantities"),
     [
         ("startup.py", {"import sartor", "sartor --help", "sartor predict"}),
+        ("streaming.py", {"busy", "rate", "looked at", "decoded"}),
         ("chosen_against_eager.py", {"latency p50", "latency p95", "model file", "equal answers", "accuracy"}),
         ("against_classic_recipe.py", {"latency p50", "model file", "training time", "wrong answers"}),
     ],
 )
 def test_smoke(script, quantities, tmp_path, request):
-    run = () if script == "startup.py" else (str(request.getfixturevalue("made_up_run")),)
+    run = () if script in ("startup.py", "streaming.py") else (str(request.getfixturevalue("made_up_run")),)
     done = start(script, *run, "--smoke", "--results", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("CLAIM ")

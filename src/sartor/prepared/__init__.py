@@ -17,7 +17,7 @@ from sartor.prepared.opened import PreparedData, open_data
 from sartor.prepared.placing import FORMAT, put_in_place, write_array
 from sartor.prepared.samples import SampleSet
 from sartor.prepared.stand_in import write_stand_in
-from sartor.prepared.streams import alone, in_order
+from sartor.prepared.streams import alone, in_order, usable_threads
 from sartor.prepared.truths import TYPES, Array, Kind, Truths, kind_of
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "kind_of",
     "open_data",
     "put_in_place",
+    "usable_threads",
     "write_array",
     "write_stand_in",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -160,15 +161,18 @@ def _write_rows(path: Path, rows: Iterator[Array], count: int, nothing: Array | 
             np.save(file, np.zeros((0, *nothing.shape), nothing.dtype), allow_pickle=False)
         return
     first = next(rows)
-    target = np.lib.format.open_memmap(path, "w+", first.dtype, (count, *first.shape))
-    _reserve(path)
-    target[0] = first
-    for index, row in enumerate(rows, 1):
-        target[index] = row
-    target.flush()
+    with path.open("wb") as file:  # not through a map, whose pages would count as this process's memory
+        header = np.lib.format.header_data_from_array_1_0(np.empty((0, *first.shape), first.dtype))
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": (count, *first.shape)})
+        _reserve(file, first.nbytes * count)
+        for row in chain([first], rows):
+            if row.shape != first.shape:
+                raise ValueError(f"a row is {row.shape} where the first is {first.shape}")
+            file.write(np.ascontiguousarray(row, first.dtype).data)
 
 
-def _reserve(path: Path) -> None:
-    """Claim the disk space first: writing to a map of a sparse file on a full disk kills the process (SIGBUS)."""
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Claim the disk space first: a full disk is told before an hour of decoding, not after it."""
+    file.flush()
+    if size:
+        os.posix_fallocate(file.fileno(), file.tell(), size)

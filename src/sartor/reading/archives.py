@@ -64,6 +64,11 @@ def open_tar(path: Path) -> Archive:
             raise DataError(f"{path} is compressed; run {_COMPRESSED[start]} on it, plain .tar files are read in place")
         with tarfile.open(path, "r:") as archive:
             spans = _spans(path, archive)
+            end = archive.offset
+        with path.open("rb") as file:  # the library takes whatever it cannot read for the end
+            file.seek(end)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise DataError(f"{path} is cut off or damaged: its end is not marked; make or fetch it again")
     except tarfile.TarError as error:
         raise DataError(f"{path} is not a tar file, or it is damaged ({error})") from None
     except OSError as error:

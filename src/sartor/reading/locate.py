@@ -11,7 +11,7 @@ from sartor.reading.folders import read_folder, split_folders
 from sartor.reading.hub import HUB, hub_rows, is_saved, saved_rows
 from sartor.reading.picture_tables import read_pictures
 from sartor.reading.sample import Part
-from sartor.reading.tables import TABLES, Table, file_table, is_table, split_tables
+from sartor.reading.tables import TABLES, Table, file_table, is_table, shards_in, split_tables
 from sartor.types import DataSource, Split
 
 PATTERN_SIGNS = "*?["
@@ -92,16 +92,30 @@ def _table_files(address: str, split: Split, may_hold_splits: bool) -> list[tupl
     paths = existing(address, split)
     if not paths[0].is_dir():
         return [(split, _all_tables(paths, address, split))]
-    tables = split_tables(paths[0])
-    if tables and may_hold_splits:
+    tables = tables_in(paths[0], split, may_hold_splits)
+    if tables:
         return list(tables.items())
-    if split in tables:
-        return [(split, tables[split])]
     single = sorted(path for path in paths[0].iterdir() if path.is_file() and is_table(path))
     if len(single) == 1:
         return [(split, single)]
     held = ", ".join(path.name for path in single[:SHOWN]) or "no table"
     raise DataError(f"data.{split}: {paths[0]} holds {held}; name its tables after splits (train.csv), or give one")
+
+
+def tables_in(folder: Path, split: Split, may_hold_splits: bool) -> dict[Split, list[Path]]:
+    """The tables of a folder by split: named after splits, or shards of any name in it or in folders named so.
+
+    Raises:
+        DataError: shards of several kinds lie together.
+    """
+    named = split_tables(folder)
+    if named and may_hold_splits:
+        return named
+    if split in named:
+        return {split: named[split]}
+    folders = split_folders(folder) if may_hold_splits else {}
+    found = {name: shards_in(inner) for name, inner in (folders or {split: folder}).items()}
+    return found if all(found.values()) else {}
 
 
 def _all_tables(paths: list[Path], address: str, split: Split) -> list[Path]:
@@ -126,14 +140,13 @@ def _pictures(address: str, split: Split, source: DataSource, may_hold_splits: b
     if path.is_file() and path.suffix.lower() == ".npz":
         return read_arrays(path, split, source, may_hold_splits=may_hold_splits)
     if path.is_file():
-        known = "a folder, .csv, .jsonl, .parquet, .npz or hub:owner/name"
+        known = "a folder, .csv, .jsonl, .parquet, .arrow, .tar, .npz or hub:owner/name"
         raise DataError(f"data.{split}: {path} is not a kind of data Sartor reads; give {known}")
     if is_saved(path):
         return [read_pictures(table, source) for table in saved_rows(path, split, may_hold_splits=may_hold_splits)]
-    held = split_tables(path)
-    if held and (may_hold_splits or split in held):
-        chosen = held if may_hold_splits else {split: held[split]}
-        return [read_pictures(file_table(files, name), source) for name, files in chosen.items()]
+    held = tables_in(path, split, may_hold_splits)
+    if held:
+        return [read_pictures(file_table(files, name), source) for name, files in held.items()]
     folders = split_folders(path) if may_hold_splits else {}
     if folders:
         return [read_folder(folder, name) for name, folder in folders.items()]

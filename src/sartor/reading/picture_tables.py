@@ -13,7 +13,10 @@ INPUT_NAMES = (
     *("image", "img", "picture", "photo", "image_path", "img_path", "filepath", "file_path", "path", "file_name"),
     *("filename", "file", "image_file", "image_bytes", "bytes", "pixels"),
 )
-LABEL_NAMES = ("label", "class", "category", "target", "class_name", "label_name", "labels", "fine_label", "y")
+LABEL_NAMES = (
+    *("label", "class", "category", "target", "class_name", "label_name", "labels", "fine_label", "y"),
+    *("cls", "txt"),  # members of tar shards
+)
 
 
 def read_pictures(table: Table, source: DataSource) -> Part:

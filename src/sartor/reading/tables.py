@@ -1,23 +1,26 @@
-"""Reads tables row by row: CSV, JSONL and Parquet, with their columns named or guessed."""
+"""Reads tables row by row, in one file or in shards, with their columns named or guessed."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sartor.errors import DataError, MissingExtra, nearest
+from sartor.errors import DataError, nearest
 from sartor.media.image import SUFFIXES
+from sartor.reading import sharded
 from sartor.reading.sample import SPLIT_NAMES, label_text
 from sartor.reading.text_files import open_text, written_in
 from sartor.types import DataProblem, Split
 
-TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
-BATCH_ROWS = 64
+COLUMNAR = (*sharded.PARQUET, *sharded.ARROW)  # with a schema, and a type for each column
+SHARDS = (*COLUMNAR, *sharded.TAR)  # the forms in which large data lies: many files, many samples each
+TABLES = (*SHARDS, ".csv", ".tsv", ".jsonl", ".ndjson")
 FIRST_ROWS = 100
 """Objects of a JSONL file that are looked at to know its columns: later ones may lack some."""
 
@@ -52,7 +55,7 @@ class Table:
 
 def is_table(path: Path) -> bool:
     """True for a file that :func:`read_rows` reads, by its name; text tables may be gzipped (``.jsonl.gz``)."""
-    return _kind(path) in TABLES and not (path.suffix.lower() == ".gz" and _kind(path) == ".parquet")
+    return _kind(path) in TABLES and not (path.suffix.lower() == ".gz" and _kind(path) in SHARDS)
 
 
 def _kind(path: Path) -> str:
@@ -65,12 +68,28 @@ def split_tables(folder: Path) -> dict[Split, list[Path]]:
     for place in (folder, folder / "data"):
         found: dict[Split, list[Path]] = {}
         for path in sorted(place.glob("*")) if place.is_dir() else []:
-            word = path.name.lower().split(".")[0].split("-")[0]
-            if is_table(path) and word in SPLIT_NAMES:
-                found.setdefault(SPLIT_NAMES[word], []).append(path)
+            word = re.match(r"([a-z]+)(-.*|[-_]?\d.*)?$", path.name.lower().split(".")[0])
+            if word and is_table(path) and word[1] in SPLIT_NAMES:
+                found.setdefault(SPLIT_NAMES[word[1]], []).append(path)
         if "train" in found:
             return found
     return {}
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """The shards of one split, whatever they are called: a folder of Parquet, Arrow or tar files and of no folders.
+
+    Raises:
+        DataError: they are of several kinds.
+    """
+    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith((".", "_"))]
+    if any(path.is_dir() for path in entries):
+        return []
+    found = [path for path in entries if path.suffix.lower() in SHARDS]
+    kinds = sorted({path.suffix.lower() for path in found})
+    if len(kinds) > 1:
+        raise DataError(f"{folder}: it holds {' and '.join(kinds)} files; keep shards of one kind in it")
+    return found
 
 
 def file_table(paths: Sequence[Path], split: Split) -> Table:
@@ -78,9 +97,9 @@ def file_table(paths: Sequence[Path], split: Split) -> Table:
     first = paths[0]
 
     def rows(columns: Sequence[str] | None = None) -> Iterator[tuple[str, Row]]:
-        for path in paths:
-            for number, row in enumerate(read_rows(path, columns), 1):
-                yield f"{path.name} row {number}", row
+        if len(paths) > 1:
+            _refuse_other_schemas(paths, columns)
+        return (found for path in paths for found in _named_rows(path, columns))
 
     title = str(first) if len(paths) == 1 else f"{first.parent} ({len(paths)} files)"
     columns = tuple(column_names(first))
@@ -90,9 +109,58 @@ def file_table(paths: Sequence[Path], split: Split) -> Table:
     )
 
 
+def _named_rows(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
+    """The rows of a file, with names for people; a tar of whose first samples none has a column is refused."""
+    lacking = set(columns or ()) if _kind(path) in sharded.TAR else set()
+    for number, row in enumerate(read_rows(path, columns), 1):
+        lacking.difference_update(row)
+        if lacking and number == FIRST_ROWS:
+            break
+        yield f"{path.name} row {number}", row
+    if lacking:
+        name = sorted(lacking)[0]
+        raise DataError(f"{path}: none of its first samples has a member {name!r}; all shards need the same members")
+
+
+def _refuse_other_schemas(paths: Sequence[Path], columns: Sequence[str] | None) -> None:
+    """Refuse shards whose columns differ, before the first is read.
+
+    Raises:
+        DataError: one cannot be opened, lacks a column, or holds something else in it; it is named.
+    """
+    known = [path for path in paths if _kind(path) in COLUMNAR]
+    if not known:
+        return
+    first, same = _schema(known[0]), "all shards need the same columns"
+    wanted = [name for name in columns or first.names if name in first.names]
+    for path in known[1:]:
+        schema = _schema(path)
+        for name in wanted:
+            if name not in schema.names:
+                raise DataError(f"{path}: it has no column {name!r}, which {known[0].name} has; {same}")
+            kinds = [_kind_of_type(one.field(name).type) for one in (first, schema)]
+            if kinds[0] != kinds[1] and "null" not in kinds:
+                raise DataError(
+                    f"{path}: its column {name!r} holds {kinds[1]}, that of {known[0].name} {kinds[0]}; {same}"
+                )
+            if _declared(schema, name) != _declared(first, name):
+                raise DataError(f"{path}: its column {name!r} declares other classes than {known[0].name}; {same}")
+
+
+def _kind_of_type(kind: Any) -> str:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    if types.is_integer(kind) or types.is_floating(kind):
+        return "numbers"
+    text = str(kind).removeprefix("large_").removesuffix("_view")
+    return {"string": "text", "binary": "bytes"}.get(text, text)
+
+
 def _other_encodings(paths: Sequence[Path], split: Split) -> Iterator[DataProblem]:
     for path in paths:
-        name = written_in(path) if _kind(path) != ".parquet" else "UTF-8"
+        name = written_in(path) if _kind(path) not in SHARDS else "UTF-8"
         if name != "UTF-8":
             sentence = f"{path.name} is not UTF-8 and was read as {name}; see in a few rows whether that is right"
             yield DataProblem("NOT_UTF8", split, 1, sentence, (path.name,))
@@ -161,8 +229,8 @@ def column_names(path: Path) -> list[str]:
         DataError: it cannot be read, or has no rows.
     """
     kind = _kind(path)
-    if kind == ".parquet":
-        return list(_parquet(path).schema_arrow.names)
+    if kind in COLUMNAR:
+        return list(_schema(path).names)
     found: dict[str, None] = {}
     for number, row in enumerate(read_rows(path)):
         found.update(dict.fromkeys(row))
@@ -174,17 +242,21 @@ def column_names(path: Path) -> list[str]:
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """The rows of one CSV, TSV, JSONL (all three also gzipped) or Parquet file, streamed.
+    """The rows of one CSV, TSV, JSONL (all three also gzipped), Parquet, Arrow or tar file, streamed.
 
-    Cells of CSV are text. ``columns`` spares Parquet from reading the others; text tables give them all.
+    Cells of CSV are text. ``columns`` spares Parquet and Arrow from reading the others; the rest give them all.
 
     Raises:
         DataError: it is no such table, or is damaged further on; the sentence says where.
     """
     kind = _kind(path)
     try:
-        if kind == ".parquet":
-            yield from _parquet_rows(path, columns)
+        if kind in sharded.PARQUET:
+            yield from sharded.parquet_rows(path, columns)
+        elif kind in sharded.ARROW:
+            yield from sharded.arrow_rows(path, columns)
+        elif kind in sharded.TAR:
+            yield from sharded.tar_rows(path)
         elif kind in (".csv", ".tsv"):
             yield from _csv_rows(path)
         else:
@@ -199,45 +271,20 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]
         raise DataError(f"{path}: it is not a readable CSV table ({error})") from error
 
 
-def _parquet(path: Path) -> Any:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise MissingExtra("reading Parquet", "parquet", "pyarrow") from None
-    try:
-        return parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)  # else whole column chunks are read
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: it is not a readable Parquet file ({str(error)[:100]})") from error
-
-
-def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
-    file = _parquet(path)
-    import pyarrow
-
-    try:
-        for batch in file.iter_batches(
-            _batch_rows(file.metadata), columns=list(columns) if columns else None, use_threads=False
-        ):
-            yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: it is damaged and cannot be read to its end ({str(error)[:100]})") from error
-
-
-def _batch_rows(metadata: Any) -> int:
-    """Rows that hold about 8 MB together, by the average row."""
-    size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
-    return max(1, min(BATCH_ROWS, (8 << 20) * int(metadata.num_rows) // max(int(size), 1)))
+def _schema(path: Path) -> Any:
+    return sharded.parquet_schema(path) if _kind(path) in sharded.PARQUET else sharded.arrow_schema(path)
 
 
 def class_names(path: Path, column: str) -> tuple[str, ...]:
-    """Names of a ClassLabel column, from the metadata that the ``datasets`` library leaves in Parquet files.
+    """Names of a ClassLabel column, from the metadata that the ``datasets`` library leaves in Parquet and Arrow files.
 
     Empty for other columns and other kinds of files.
     """
-    if _kind(path) != ".parquet":
-        return ()
-    metadata = (_parquet(path).schema_arrow.metadata or {}).get(b"huggingface")
+    return _declared(_schema(path), column) if _kind(path) in COLUMNAR else ()
+
+
+def _declared(schema: Any, column: str) -> tuple[str, ...]:
+    metadata = (schema.metadata or {}).get(b"huggingface")
     try:
         names = json.loads(metadata)["info"]["features"][column]["names"] if metadata else ()
     except (ValueError, KeyError, TypeError):

@@ -15,19 +15,19 @@ from sartor.errors import DataError
 from sartor.media.text import ENCODINGS, guess_encoding, script
 from sartor.reading.folders import split_folders
 from sartor.reading.hub import HUB, is_saved
-from sartor.reading.locate import existing, open_tables
+from sartor.reading.locate import existing, open_tables, tables_in
 from sartor.reading.sample import Part, Sample
-from sartor.reading.tables import Table, class_name, pick_columns, split_tables
+from sartor.reading.tables import Table, class_name, pick_columns
 from sartor.types import DataProblem, DataSource, Split
 
 INPUT_NAMES = (
     *("text", "sentence", "content", "review", "message", "body", "comment", "tweet", "document", "utterance"),
     *("query", "question", "review_text", "review_body", "sms", "email", "post", "abstract", "description"),
-    *("title", "headline", "subject", "input", "v2", "文本", "内容", "评论"),
+    *("title", "headline", "subject", "input", "v2", "txt", "文本", "内容", "评论"),
 )
 LABEL_NAMES = (
     *("label_name", "label_text", "class_name", "category_name", "label", "class", "category", "target", "sentiment"),
-    *("intent", "topic", "labels", "polarity", "rating", "stars", "spam", "y", "v1", "标签", "类别"),
+    *("intent", "topic", "labels", "polarity", "rating", "stars", "spam", "y", "v1", "cls", "标签", "类别"),
 )
 """Names of classes before their numbers: answers are read by people."""
 
@@ -45,7 +45,8 @@ def read_texts(source: DataSource) -> list[Part]:
     """
     given: dict[Split, str] = {"train": source.train, "validation": source.validation, "test": source.test}
     given = {split: address for split, address in given.items() if address}
-    folders = {split: path for split, address in given.items() if (path := _class_folder(address, split))}
+    alone = len(given) == 1
+    folders = {split: path for split, address in given.items() if (path := _class_folder(address, split, alone))}
     if not folders:
         parts = [_read_table(table, source) for table in open_tables(source)]
     elif len(folders) < len(given):
@@ -59,12 +60,12 @@ def read_texts(source: DataSource) -> list[Part]:
     return [tally.counting(part) for part in parts]
 
 
-def _class_folder(address: str, split: Split) -> Path | None:
+def _class_folder(address: str, split: Split, alone: bool) -> Path | None:
     """The folder behind an address, where it holds folders and no tables."""
     if address.startswith(HUB):
         return None
     path = existing(address, split)[0]
-    if not path.is_dir() or is_saved(path) or split_tables(path):
+    if not path.is_dir() or is_saved(path) or tables_in(path, split, alone):
         return None
     return path if any(child.is_dir() and not child.name.startswith((".", "__")) for child in path.iterdir()) else None
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from sartor.catalog.contracts import Sighting, Task
 from sartor.errors import DataError
-from sartor.prepared import Kind, in_order, kind_of
+from sartor.prepared import Kind, in_order, kind_of, usable_threads
 from sartor.progress import Tell
 from sartor.reading.sample import Part, Sample
 from sartor.types import DataProblem
@@ -119,10 +119,11 @@ def scan(part: Part, task: Task, folder: Path, number: int, tell: Tell) -> Seen:
     """
     seen = Seen(part, kind_of(task), folder, number)
     with seen.places.open("wb") as places, seen.pack.open("wb") as pack, seen.truths.open("wb") as truths:
-        chunks = chunked(part.samples)
-        for chunk in in_order(
-            lambda samples: [_examine(sample, part.root, task) for sample in samples], chunks, ahead=4
-        ):
+
+        def look(samples: list[Sample]) -> list[_Examined]:
+            return [_examine(sample, part.root, task) for sample in samples]
+
+        for chunk in in_order(look, chunked(part.samples), ahead=2 * usable_threads()):
             for examined in chunk:
                 _note(seen, examined, places, pack, truths)
             tell(f"looking at {part.split} samples: {len(seen):,}")

@@ -24,7 +24,7 @@ from sartor.stages.train._fitting import fit_memory
 from sartor.stages.train._machine import NOISY_LOAD, foreign_load, multiply_exactly, sum_dtype
 from sartor.stages.train._ranks import ALONE, Ranks
 from sartor.stages.train._scoring import Score, Scorer
-from sartor.stages.train._steps import Training
+from sartor.stages.train._steps import Training, window_here
 from sartor.stages.train._warm_start import begun
 from sartor.stages.train._weights import conditions, keep_weights
 from sartor.stages.train.hopeless import is_hopeless
@@ -56,23 +56,34 @@ class Progress:
     best_epoch: float = 0.0
     steps: int = 0  # of the whole schedule, as last planned; 0 for as many as asked for
     parts: int = 1  # that each batch is computed in
+    window: int = 0  # rows that are shuffled among each other; 0 for all
 
 
 def fit_by_gradient(
     job: TrainJob, data: PreparedData, workspace: Workspace, scratch: Path, tell: Tell, ranks: Ranks = ALONE
 ) -> TrainResult | None:
     """Run a training from its newest checkpoint, or from the start, to its end; the result is the leading rank's."""
-    training = Training(job, data, workspace)
-    progress = Progress()
     if ranks.leads:
         _checkpoints.tidy(scratch)
     found = _checkpoints.read_checkpoint(scratch)
-    if found is not None:
-        _, tensors, state = found
-        training.restore(tensors)
-        progress = from_plain(Progress, state)
-        training.steps = progress.steps or training.steps
-        training.gradients.parts = progress.parts
+    progress = Progress() if found is None else from_plain(Progress, found[2])
+    if found is None:
+        (progress.window,) = ranks.told(window_here(job, data))
+    training = Training(job, data, workspace, progress.window)
+    try:
+        if found is not None:
+            training.restore(found[1])
+            training.steps = progress.steps or training.steps
+            training.gradients.parts = progress.parts
+        return _fitted(training, progress, scratch, tell, ranks)
+    finally:
+        training.close()
+
+
+def _fitted(training: Training, progress: Progress, scratch: Path, tell: Tell, ranks: Ranks) -> TrainResult | None:
+    """Go on to the end, and keep what came out of it."""
+    job, data, workspace = training.job, training.data, training.workspace
+    assert workspace is not None
     memory = fit_memory(training, ranks, scratch, tell)
     scorer = Scorer(job, data, training.device, training.dtype)
     stopped = _run(training, scorer, progress, scratch, tell)
@@ -95,6 +106,7 @@ def fit_by_gradient(
             "augment": list(training._augment),
             "kept_epoch": kept,
             "micro_batch": training.gradients.micro_batch,
+            "order": training.feed.order,
             "processes": ranks.world,
             **memory,
         },
@@ -263,6 +275,13 @@ def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell, ranks: 
     """Real steps on real batches for about so many seconds, then a part of validation."""
     tell(f"{job.network.id}: trying how fast it trains")
     training = Training(job, data)
+    try:
+        return _probed(training, seconds, tell, ranks)
+    finally:
+        training.close()
+
+
+def _probed(training: Training, seconds: float, tell: Tell, ranks: Ranks) -> ThroughputResult:
     fit_memory(training, ranks, None, tell)
     for step in range(_PROBE_WARMUP_STEPS):
         training.take_step(step)
@@ -274,5 +293,5 @@ def probe(job: TrainJob, data: PreparedData, seconds: float, tell: Tell, ranks: 
         (on,) = ranks.told(time.perf_counter() - started < seconds)
     rate = steps * training.feed.batch_size / (time.perf_counter() - started)
     load = foreign_load(before)
-    scorer = Scorer(job, data, training.device, training.dtype, limit=2 * training.feed.batch_size)
+    scorer = Scorer(training.job, training.data, training.device, training.dtype, limit=2 * training.feed.batch_size)
     return ThroughputResult(rate, scorer.score(training.average.module).samples_per_s, load, load > NOISY_LOAD)

@@ -69,10 +69,15 @@ def free_memory(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil
 
+    left = whole_memory() - psutil.Process().memory_info().rss
+    return max(0, min(int(psutil.virtual_memory().available), left))
+
+
+def whole_memory() -> int:
+    """Bytes of the machine's memory, or of what its control group lets this process take."""
     from sartor.catalog.devices import _machine
 
-    left = _machine.usable_memory_bytes() - psutil.Process().memory_info().rss
-    return max(0, min(int(psutil.virtual_memory().available), left))
+    return _machine.usable_memory_bytes()
 
 
 def foreign_load(before: CpuTimes) -> float:

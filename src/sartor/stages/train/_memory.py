@@ -112,7 +112,7 @@ def foresee(training: Training, samples: int = TRIED) -> Footprint:
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     with LiveBytes(_tensors(module, average)) as live:
         batch, targets = training.batch(0)
-    whole = live.peak + training.feed.row_bytes * (1 if training.device.type == "cpu" else 0)
+    whole = live.peak + training.feed.held_bytes * (1 if training.device.type == "cpu" else 0)
     least = training.gradients.least_samples
     many = min(max(least, samples), len(targets))
     few = max(least, many // 2)

@@ -15,7 +15,8 @@ from sartor.catalog.contracts import Task
 from sartor.errors import Unsupported
 from sartor.jobs import TrainJob
 from sartor.prepared import Array, PreparedData
-from sartor.stages.train._feed import to_device
+from sartor.stages.train._ahead import all_ahead
+from sartor.stages.train._feed import as_tensor, moved, reads_ahead
 
 _CONFIDENCE = 0.95
 
@@ -68,8 +69,13 @@ class Scorer:
         return Score(value, high, self._count / seconds)
 
     def _inputs(self) -> Iterator[Tensor]:
-        for start in range(0, self._count, self._batch):
-            yield to_device(np.array(self._samples[start : min(start + self._batch, self._count)]), self._device)
+        def read(number: int) -> Tensor:
+            rows = self._samples[number * self._batch : min((number + 1) * self._batch, self._count)]
+            return as_tensor(np.array(rows), self._device)
+
+        ahead = reads_ahead(self._samples, self._device)
+        for inputs in all_ahead(read, -(-self._count // self._batch), ahead):
+            yield moved(inputs, self._device)
 
     def _outputs(self, wrapped: nn.Module, inputs: Tensor) -> Array:
         with torch.inference_mode(), casting(self._device, self._dtype):

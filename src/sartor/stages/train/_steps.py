@@ -21,16 +21,30 @@ from sartor.stages.train._average import Average
 from sartor.stages.train._distill import SoftLabels
 from sartor.stages.train._feed import Feed, channels_last, scaled
 from sartor.stages.train._gradients import Gradients
-from sartor.stages.train._machine import multiply_fast, ranks_here, settle, training_device, training_dtype
+from sartor.stages.train._machine import (
+    multiply_fast,
+    ranks_here,
+    settle,
+    training_device,
+    training_dtype,
+    whole_memory,
+)
 from sartor.stages.train._optimizers import make_optimizers, rate_share, set_rate
+from sartor.stages.train._order import window_for
 from sartor.stages.train._ranks import Ranks, share_norms
 from sartor.stages.train._warm_start import begun
 
 
 class Training:
-    """One network with its data, optimizers and average, able to take any numbered step."""
+    """One network with its data, optimizers and average, able to take any numbered step.
 
-    def __init__(self, job: TrainJob, data: PreparedData, workspace: Workspace | None = None) -> None:
+    Args:
+        window: as :class:`Feed` takes it; None for what the size of the data asks for on this machine.
+    """
+
+    def __init__(
+        self, job: TrainJob, data: PreparedData, workspace: Workspace | None = None, window: int | None = None
+    ) -> None:
         settle(job.threads // ranks_here())
         multiply_fast()
         self.job, self.data, self.workspace = job, data, workspace
@@ -44,7 +58,9 @@ class Training:
         self._augment = tuple(x for name in job.recipe.augment for x in (auto if name == "auto" else (name,)))
         torch.manual_seed(job.seed)
         samples, targets = train.prepared(size, encoding), train.targets(size, encoding)
-        self.feed = Feed(samples, targets, job.recipe.batch_size, job.seed, self.device)
+        if window is None:
+            window = window_here(job, data)
+        self.feed = Feed(samples, targets, job.recipe.batch_size, job.seed, self.device, window)
         module = begun(job, data, workspace)
         self.module: nn.Module = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if job.recipe.start is None:
@@ -85,6 +101,10 @@ class Training:
         if self._augment:
             batch, targets = self.task.augment(batch, targets, self._augment, self.feed.generator(step))
         return channels_last(batch), targets
+
+    def close(self) -> None:
+        """End the threads that read ahead."""
+        self.feed.close()
 
     def optimizer_memory(self) -> Iterator[tuple[Tensor, int]]:
         """Every trained weight, and how many tensors of its size its optimizer remembers."""
@@ -127,3 +147,10 @@ class Training:
             scale, grown = tensors["scaler"].tolist()
             scaler = self.gradients.scaler
             scaler.load_state_dict({**scaler.state_dict(), "scale": scale, "_growth_tracker": int(grown)})
+
+
+def window_here(job: TrainJob, data: PreparedData) -> int:
+    """How many rows of train are shuffled among each other on a machine with this memory; 0 for all."""
+    train, size, encoding = data.split("train"), job.network.input_size, job.network.encoding
+    stored = train.prepared(size, encoding).nbytes + train.targets(size, encoding).nbytes
+    return window_for(len(train), stored // max(1, len(train)), whole_memory())
