@@ -248,7 +248,8 @@ class ModelFamily(Protocol):
     (input ``input``, output ``output``, batch fixed by ``example`` (batch, …)); its answers are compared with torch's;
     ``denormalise(module, statistics)`` tells a new module by what the task normalises, where it wants inputs as they
     were; ``cost(network) -> NetworkCost`` counts what torch does not see.
-    And four attributes: ``loss_spans_batch`` of its own ``loss``, as a task's; ``most_epochs``, beyond which training
+    And five attributes: ``loss_spans_batch`` of its own ``loss``, as a task's; ``adaptable = True`` where a checkpoint may
+    be fine-tuned by adapters too (its ``recipe`` then goes through ``tuning.tuned``); ``most_epochs``, beyond which training
     gains nothing (a fine-tuning needs few), ``autocast``, False for what must be trained in fp32, and ``domains``, the
     ONNX operator domains its graphs use beyond the standard one (``ai.onnx.ml``): runtimes that lack one are not tried.
     """
