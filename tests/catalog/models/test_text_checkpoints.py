@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from running import count_as_probed
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -68,7 +71,10 @@ def offered(source, card, model, family):
     search = {"models": [family], "runtimes": ["onnxruntime"], "precisions": ["fp32"]}
     asked = {"task": TASK, "data": source.train, "model": model, "search": search}
     here = replace(device(), runtimes={"onnxruntime": "1"})
-    (record,) = candidates(read_requirement(asked), card, here)
+    record, *adapted = candidates(read_requirement(asked), card, here)
+    assert [one.candidate.network.id for one in adapted] == (
+        [f"{record.candidate.network.id}-lora"] if family == "text-encoder" else []
+    )
     return record.candidate.network
 
 
@@ -81,6 +87,31 @@ def learnt_by(family, data, network):
 def test_a_folder_is_fine_tuned(data, snapshot):
     network = offered(data[0], data[2], str(snapshot), "text-encoder")
     assert learnt_by("text-encoder", data, network).score > 0.9
+
+
+@pytest.mark.slow
+def test_every_way_to_fine_tune_is_searched_by_a_run(data, snapshot, tmp_path):
+    """Through the command line: whole, by adapters, and a head on frozen features; the package answers."""
+    pytest.importorskip("peft")
+    count_as_probed(tmp_path / "ws")
+    search = {"models": ["text-encoder", "sentence-encoder"], "runtimes": ["onnxruntime"], "precisions": ["fp32"]}
+    asked = {
+        "task": TASK, "data": data[0].train, "model": str(snapshot), "search": search, "target": {"threads": 1},
+        "limits": {"accuracy": {"min": 0.5}}, "decision": {"confidence": 0.8}, "budget": {"time": "60s"},
+    }  # fmt: skip
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    places = ["--workspace", str(tmp_path / "ws"), "--runs", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "sartor.cli", "run", str(tmp_path / "asked.json"), *places]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (decision,) = (tmp_path / "runs").glob("*/decision.json")
+    fates = {fate["candidate"]: fate["code"] for fate in json.loads(decision.read_text())["fates"]}
+    found = {name.split("/")[0] for name in fates}
+    assert {name.replace(snapshot.name[:7], "x") for name in found} == {
+        "sentence-encoder-tiny-x", "text-encoder-tiny-x", "text-encoder-tiny-x-lora"
+    }  # fmt: skip
+    judged = Predictor(decision.parent / "package").predict(b"a wonderful stay 99")
+    assert judged["label"] in ("good", "bad")
 
 
 def test_from_an_id_of_the_hub_to_a_file_that_answers(data, snapshot, monkeypatch, tmp_path):

@@ -1,7 +1,8 @@
-"""Fine-tuning of checkpoints: lower layers slower, adapters that merge away, all of it exact to the bit after a kill."""
+"""Fine-tuning of checkpoints: features that are kept, lower layers slower, adapters that merge away."""
 
-import copy
 import itertools
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,11 +10,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sartor import registry, tuning
-from sartor.codec import canonical_json, digest
+from sartor.codec import canonical_json
 from sartor.errors import MissingExtra, Unsupported
 from sartor.jobs import Recipe, TrainJob
 from sartor.prepared import open_data
-from sartor.stages.train import _checkpoints, _loop, _memory, _steps, train
+from sartor.stages.train import _closed_form, _features, _memory, _steps, train
 from sartor.stages.train._adapters import adapt, attention_projections, is_adapted, merge
 from sartor.stages.train._layers import rate_shares
 from sartor.stages.train._optimizers import make_optimizers
@@ -93,7 +94,11 @@ class TestLayers:
 
     def test_blocks_of_stages_are_counted_through(self):
         shares = rate_shares(Stages(), 0.5)
-        order = ["stem.weight", *(f"stages.{s}.blocks.{b}.0.weight" for s in range(2) for b in range(3)), "head.1.weight"]
+        order = [
+            "stem.weight",
+            *(f"stages.{s}.blocks.{b}.0.weight" for s in range(2) for b in range(3)),
+            "head.1.weight",
+        ]
         assert [shares[name] for name in order] == pytest.approx([0.5 ** (1 - place / 7) for place in range(8)])
         assert shares["stages.1.down.weight"] == shares["stages.0.blocks.2.0.weight"]
 
@@ -107,7 +112,9 @@ class TestLayers:
         shares = {id(parameter): rate_shares(module, 0.1)[name] for name, parameter in module.named_parameters()}
         seen = [(group["peak"], id(weight)) for group in optimizer.param_groups for weight in group["params"]]
         assert {number: rate for rate, number in seen} == pytest.approx({n: 0.01 * s for n, s in shares.items()})
-        assert all(group["weight_decay"] == (0.1 if group["params"][0].ndim > 1 else 0) for group in optimizer.param_groups)
+        assert all(
+            group["weight_decay"] == (0.1 if group["params"][0].ndim > 1 else 0) for group in optimizer.param_groups
+        )
         assert optimizer.param_groups[0]["peak"] == 0.01  # the one that is told
 
     def test_recipes_without_are_written_as_before(self):
@@ -116,13 +123,10 @@ class TestLayers:
 
     def test_resumes_to_the_same_bits(self, digits, network, resumes):
         plain = job(digits, network, 1.0)
-        assert plain.recipe.lowest_rate < 1
-        resumes(plain, 9)
+        resumes(replace(plain, recipe=replace(plain.recipe, lowest_rate=0.1)), 9)
 
 
 class TestAdapters:
-    pytestmark = pytest.mark.skipif(not _steps, reason="")
-
     def test_only_attention_is_adapted_and_only_the_head_learns_beside_it(self, network):
         module = built(network)
         names = attention_projections(module)
@@ -176,3 +180,55 @@ class TestAdapters:
 
     def test_resumes_to_the_same_bits(self, digits, network, resumes):
         resumes(job(digits, tuning.adapted(network), 1.0, seed=3), 9)
+
+
+class TestFrozenFeatures:
+    FAMILY = registry.get("models", "transformers-features")
+
+    def job(self, digits, network, seed=0):
+        network = replace(network, model="transformers-features")
+        return TrainJob(TASK, network, digits.card.fingerprint, self.FAMILY.recipe(network, 100, 1.0), seed, 1)
+
+    def test_the_head_on_kept_features_is_the_one_computed_through_the_network(self, digits, network):
+        asked, data = self.job(digits, network), open_data(digits.card.fingerprint, digits.workspace)
+        found, _, _ = _closed_form.fitted(asked, data)
+        task, train_split = registry.get("tasks", TASK), data.split("train")
+        statistics = data.statistics((8, 8), "")
+        inputs = task.normalise(torch.from_numpy(train_split.prepared((8, 8)).copy()), statistics)
+        wanted = self.FAMILY.build(asked.network).eval()
+        with torch.no_grad():
+            self.FAMILY.fit(wanted, lambda: iter([(inputs, torch.from_numpy(train_split.truths.copy()))]))
+            assert torch.allclose(found(inputs[:20]), wanted(inputs[:20]), atol=1e-3)
+        assert torch.equal(built(network).model.vit.layernorm.weight, found[0].model.vit.layernorm.weight)
+
+    def test_later_runs_take_features_from_the_workspace_and_say_so(self, digits, network, monkeypatch, tmp_path):
+        told = []
+        first = train(
+            self.job(digits, network, 1), digits.workspace, lambda sentence, share=None: told.append(sentence)
+        )
+        monkeypatch.setattr(self.FAMILY, "encode", None)  # whoever computes them anew, fails
+        moved = shutil.copytree(network.options["checkpoint"], tmp_path / "moved")
+        elsewhere = replace(network, options={**network.options, "checkpoint": str(moved)})
+        again = train(
+            self.job(digits, elsewhere, 2), digits.workspace, lambda sentence, share=None: told.append(sentence)
+        )
+        assert again.conditions["features_kept"] is True
+        assert "kept by an earlier training" in " ".join(told)
+        assert again.score == pytest.approx(first.score, abs=0.02)
+
+    def test_other_weights_have_other_features(self, network, tmp_path):
+        from safetensors.torch import save_file
+
+        moved = shutil.copytree(network.options["checkpoint"], tmp_path / "other")
+        weights = load_file(moved / "model.safetensors")
+        weights["vit.layernorm.weight"] += 1
+        save_file(weights, moved / "model.safetensors")
+        other = replace(network, options={**network.options, "checkpoint": str(moved)})
+        assert _features._content(other) != _features._content(network)
+
+    def test_it_exports_as_one_network(self, network):
+        from sartor.testing.models import check_build, check_export
+
+        whole = replace(network, model="transformers-features", outputs=7)
+        check_build(whole)
+        check_export(whole)

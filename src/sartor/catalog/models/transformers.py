@@ -67,9 +67,7 @@ class Transformers:
         """
         checkpoints.require_folder("transformers", folder)
         checkpoints.require("the model family transformers")
-        side = checkpoints.read_config(folder).get("image_size")
-        size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
-        return checkpoints.variant(folder, size)
+        return checkpoints.variant(folder, checkpoints.picture_size(folder, sizes))
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs); with a checkpoint its weights are in, the head is new."""

@@ -57,9 +57,7 @@ class TransformersFaces:
         """
         checkpoints.require_folder("transformers-faces", folder)
         checkpoints.require(_FEATURE)
-        side = checkpoints.read_config(folder).get("image_size")
-        size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
-        found = checkpoints.variant(folder, size)
+        found = checkpoints.variant(folder, checkpoints.picture_size(folder, sizes))
         return replace(found, options={**found.options, "dimension": _DIMENSION, "mirrored": False})
 
     def build(self, network: Network) -> nn.Module:
