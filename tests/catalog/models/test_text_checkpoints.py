@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -87,6 +88,19 @@ def learnt_by(family, data, network):
 def test_a_folder_is_fine_tuned(data, snapshot):
     network = offered(data[0], data[2], str(snapshot), "text-encoder")
     assert learnt_by("text-encoder", data, network).score > 0.9
+
+
+def test_adapters_are_offered_where_there_is_time_and_what_makes_them(data, snapshot, monkeypatch):
+    here = replace(device(), runtimes={"onnxruntime": "1"})
+    asked = {"task": TASK, "data": data[0].train, "model": str(snapshot), "search": {"models": ["text-encoder"]}}
+    quick = candidates(read_requirement({**asked, "budget": {"effort": "quick"}}), data[2], here)
+    assert not [record for record in quick if record.candidate.network.id.endswith("-lora")]
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "peft" else found(name, *more))
+    without = candidates(read_requirement(asked), data[2], here)
+    refusals = {r.candidate.network.id: [refusal.code for refusal in r.refusals] for r in without}
+    assert [codes for name, codes in refusals.items() if name.endswith("-lora")] == [["MISSING_EXTRA"]]
+    assert [codes for name, codes in refusals.items() if not name.endswith("-lora")] == [[]]
 
 
 @pytest.mark.slow

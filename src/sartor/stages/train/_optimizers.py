@@ -78,7 +78,7 @@ def normed_filters(module: nn.Module) -> list[Tensor]:
 
 
 def make_optimizers(module: nn.Module, recipe: Recipe, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
-    """The optimizers of a recipe; each group keeps its full rate as ``peak``.
+    """The optimizers of a recipe; each group keeps its full rate as ``peak``. Muon moves its filters all alike.
 
     Args:
         module: to be trained.
