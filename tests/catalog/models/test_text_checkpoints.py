@@ -104,28 +104,30 @@ def test_adapters_are_offered_where_there_is_time_and_what_makes_them(data, snap
 
 
 @pytest.mark.slow
-def test_every_way_to_fine_tune_is_searched_by_a_run(data, snapshot, tmp_path):
-    """Through the command line: whole, by adapters, and a head on frozen features; the package answers."""
+def test_a_run_searches_the_whole_and_adapters_and_measures_them_once(data, snapshot, tmp_path):
+    """Through the command line; what is trained last hangs on the machine, so that is not asked."""
     pytest.importorskip("peft")
     count_as_probed(tmp_path / "ws")
-    search = {"models": ["text-encoder", "sentence-encoder"], "runtimes": ["onnxruntime"], "precisions": ["fp32"]}
     asked = {
-        "task": TASK, "data": data[0].train, "model": str(snapshot), "search": search, "target": {"threads": 1},
-        "limits": {"accuracy": {"min": 0.5}}, "decision": {"confidence": 0.8}, "budget": {"time": "60s"},
+        "task": TASK, "data": data[0].train, "model": str(snapshot), "target": {"threads": 1},
+        "budget": {"time": "100s"},
+        "search": {"models": ["text-encoder"], "runtimes": ["onnxruntime"], "precisions": ["fp32"]},
+        "limits": {"latency_p95_ms": {"max": 5000}},
     }  # fmt: skip
     (tmp_path / "asked.json").write_text(json.dumps(asked))
     places = ["--workspace", str(tmp_path / "ws"), "--runs", str(tmp_path / "runs")]
     command = [sys.executable, "-m", "sartor.cli", "run", str(tmp_path / "asked.json"), *places]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    (decision,) = (tmp_path / "runs").glob("*/decision.json")
-    fates = {fate["candidate"]: fate["code"] for fate in json.loads(decision.read_text())["fates"]}
-    found = {name.split("/")[0] for name in fates}
-    assert {name.replace(snapshot.name[:7], "x") for name in found} == {
-        "sentence-encoder-tiny-x", "text-encoder-tiny-x", "text-encoder-tiny-x-lora"
-    }  # fmt: skip
-    judged = Predictor(decision.parent / "package").predict(b"a wonderful stay 99")
-    assert judged["label"] in ("good", "bad")
+    (written,) = (tmp_path / "runs").glob("*/decision.json")
+    found = json.loads(written.read_text())
+    whole = f"text-encoder-tiny-{snapshot.name[:7]}"
+    assert {fate["candidate"].split("/")[0] for fate in found["decision"]["fates"]} == {whole, f"{whole}-lora"}
+    timed = {record["candidate"]["network"]["variant"] for record in found["records"] if record["measurements"]}
+    assert len(timed) == 2
+    made = [entry.job["weights"] for entry in Workspace(tmp_path / "ws").evidence().of_stage("export")]
+    assert made.count("") == 1
+    assert Predictor(written.parent / "package").predict(b"a wonderful stay 99")["label"] in ("good", "bad")
 
 
 def test_from_an_id_of_the_hub_to_a_file_that_answers(data, snapshot, monkeypatch, tmp_path):
