@@ -87,7 +87,7 @@ class TransformersFeatures:
         import torch
 
         backbone = module.get_submodule("0").eval()
-        return torch.cat([backbone(part).flatten(1) for part in inputs.split(_AT_ONCE)])
+        return torch.cat([backbone(part).flatten(1) for part in torch.split(inputs, _AT_ONCE)])
 
     def fit_head(self, module: nn.Module, vectors: Tensor, truths: Tensor) -> None:
         """Logistic regression, at the penalty that does best on pictures left out."""

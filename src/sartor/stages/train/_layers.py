@@ -17,7 +17,8 @@ def rate_shares(module: nn.Module, lowest: float) -> dict[str, float]:
     Source: Howard and Ruder 2018, arXiv:1801.06146, section 3.2 (discriminative fine-tuning).
     """
     heights: dict[str, int] = {}
-    height, last, above = 0, None, []
+    height, last = 0, None
+    above: list[str] = []
     for name, block in _in_order(module, ""):
         if block is not None and block is not last:
             height, last, above = height + 1, block, []
