@@ -186,7 +186,10 @@ class Recipe:
 
     ``augment`` names augmentations of the task; ``auto`` stands for those the task suggests for the data. ``clip`` is
     the largest norm of a step's gradient, 0 for no bound. ``teacher``: whose answers it learns from beside the labels.
-    ``start``: whose weights it begins with; random ones where there is none.
+    ``start``: whose weights it begins with; random ones where there is none. ``lowest_rate``: the share of the learning
+    rate at which the lowest layer learns, those between it and the head at shares between. ``adapters``: rank of the
+    matrices that are learnt beside attention projections while all but them and the head stays frozen (LoRA); 0 where
+    every weight is learnt.
     """
 
     epochs: float
@@ -201,6 +204,8 @@ class Recipe:
     clip: float = 0.0
     teacher: Teacher | None = None
     start: Start | None = field(default=None, metadata=LATER)
+    lowest_rate: float = field(default=1.0, metadata=LATER)
+    adapters: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True)

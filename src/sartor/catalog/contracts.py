@@ -242,15 +242,21 @@ class ModelFamily(Protocol):
     know the labels already; with an attribute ``answers = True`` nothing else is searched then. They raise ``Refused``
     for what is unsafe or nothing at all, ``Unsupported`` for what another family may take.
 
+    One of closed form whose module is an encoder that stays as it is and a head on its vectors defines ``encode(module,
+    inputs) -> Tensor`` (n, width) and ``fit_head(module, vectors, truths)``: the vectors of the training data are then
+    computed once for all runs.
+
     A family may define further methods. ``loss(outputs, targets, label_smoothing)`` replaces the task's in training;
     ``furnish(module, learnt)`` gives a new module, before it is trained, what preparing has learnt (features of items);
     ``to_onnx(shipped, example)`` returns the ModelProto of a wrapped module where torch's exporter is not the best way
     (input ``input``, output ``output``, batch fixed by ``example`` (batch, …)); its answers are compared with torch's;
     ``denormalise(module, statistics)`` tells a new module by what the task normalises, where it wants inputs as they
     were; ``cost(network) -> NetworkCost`` counts what torch does not see.
-    And four attributes: ``loss_spans_batch`` of its own ``loss``, as a task's; ``most_epochs``, beyond which training
-    gains nothing (a fine-tuning needs few), ``autocast``, False for what must be trained in fp32, and ``domains``, the
-    ONNX operator domains its graphs use beyond the standard one (``ai.onnx.ml``): runtimes that lack one are not tried.
+    And five attributes: ``loss_spans_batch`` of its own ``loss``, as a task's; ``adaptable = True`` where a checkpoint
+    may be fine-tuned by adapters too (its ``recipe`` then goes through ``tuning.tuned``); ``most_epochs``, beyond which
+    training gains nothing (a fine-tuning needs few), ``autocast``, False for what must be trained in fp32, and
+    ``domains``, the ONNX operator domains its graphs use beyond the standard one (``ai.onnx.ml``): runtimes that lack
+    one are not tried.
     """
 
     name: str

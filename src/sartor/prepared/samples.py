@@ -127,6 +127,20 @@ class SampleSet:
         path = self._cache / f"{self.name}-targets-{stem(self._task, input_size, encoding)}.npy"
         return _made_once(path, lambda temporary: self._fill_targets(temporary, input_size))
 
+    def derived(
+        self, name: str, rows: Callable[[], Iterator[Array]], input_size: Sequence[int], encoding: str = ""
+    ) -> tuple[Array, bool]:
+        """What ``rows`` makes of the prepared samples, one row for each, and whether it was there already.
+
+        Memory-mapped and made once, like :meth:`prepared`. ``name`` tells it from all that is made otherwise.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        path = self._cache / f"{self.name}-{stem(self._task, input_size, encoding)}-{name}.npy"
+        kept = path.is_file()
+        return _made_once(path, lambda temporary: _write_rows(temporary, rows(), len(self), None)), kept
+
     def _fill(self, path: Path, input_size: Sequence[int], encoding: str) -> None:
         samples = in_order(lambda index: self.prepare_one(index, input_size, encoding), range(len(self)))
         nothing = None if len(self) else np.asarray(self._task.example(input_size, encoding))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import subprocess
 import sys
 import types
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from running import count_as_probed
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -68,7 +72,10 @@ def offered(source, card, model, family):
     search = {"models": [family], "runtimes": ["onnxruntime"], "precisions": ["fp32"]}
     asked = {"task": TASK, "data": source.train, "model": model, "search": search}
     here = replace(device(), runtimes={"onnxruntime": "1"})
-    (record,) = candidates(read_requirement(asked), card, here)
+    record, *adapted = candidates(read_requirement(asked), card, here)
+    assert [one.candidate.network.id for one in adapted] == (
+        [f"{record.candidate.network.id}-lora"] if family == "text-encoder" else []
+    )
     return record.candidate.network
 
 
@@ -81,6 +88,46 @@ def learnt_by(family, data, network):
 def test_a_folder_is_fine_tuned(data, snapshot):
     network = offered(data[0], data[2], str(snapshot), "text-encoder")
     assert learnt_by("text-encoder", data, network).score > 0.9
+
+
+def test_adapters_are_offered_where_there_is_time_and_what_makes_them(data, snapshot, monkeypatch):
+    here = replace(device(), runtimes={"onnxruntime": "1"})
+    asked = {"task": TASK, "data": data[0].train, "model": str(snapshot), "search": {"models": ["text-encoder"]}}
+    quick = candidates(read_requirement({**asked, "budget": {"effort": "quick"}}), data[2], here)
+    assert not [record for record in quick if record.candidate.network.id.endswith("-lora")]
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "peft" else found(name, *more))
+    without = candidates(read_requirement(asked), data[2], here)
+    refusals = {r.candidate.network.id: [refusal.code for refusal in r.refusals] for r in without}
+    assert [codes for name, codes in refusals.items() if name.endswith("-lora")] == [["MISSING_EXTRA"]]
+    assert [codes for name, codes in refusals.items() if not name.endswith("-lora")] == [[]]
+
+
+@pytest.mark.slow
+def test_a_run_searches_the_whole_and_adapters_and_measures_them_once(data, snapshot, tmp_path):
+    """Through the command line; what is trained last hangs on the machine, so that is not asked."""
+    pytest.importorskip("peft")
+    count_as_probed(tmp_path / "ws")
+    asked = {
+        "task": TASK, "data": data[0].train, "model": str(snapshot), "target": {"threads": 1},
+        "budget": {"time": "100s"},
+        "search": {"models": ["text-encoder"], "runtimes": ["onnxruntime"], "precisions": ["fp32"]},
+        "limits": {"latency_p95_ms": {"max": 5000}},
+    }  # fmt: skip
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    places = ["--workspace", str(tmp_path / "ws"), "--runs", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "sartor.cli", "run", str(tmp_path / "asked.json"), *places]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (written,) = (tmp_path / "runs").glob("*/decision.json")
+    found = json.loads(written.read_text())
+    whole = f"text-encoder-tiny-{snapshot.name[:7]}"
+    assert {fate["candidate"].split("/")[0] for fate in found["decision"]["fates"]} == {whole, f"{whole}-lora"}
+    timed = {record["candidate"]["network"]["variant"] for record in found["records"] if record["measurements"]}
+    assert len(timed) == 2
+    made = [entry.job["weights"] for entry in Workspace(tmp_path / "ws").evidence().of_stage("export")]
+    assert made.count("") == 1
+    assert Predictor(written.parent / "package").predict(b"a wonderful stay 99")["label"] in ("good", "bad")
 
 
 def test_from_an_id_of_the_hub_to_a_file_that_answers(data, snapshot, monkeypatch, tmp_path):

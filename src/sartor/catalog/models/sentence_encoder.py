@@ -58,17 +58,21 @@ class SentenceEncoder:
         """Computed from all samples at once."""
         return Recipe(1.0, 256, "closed-form", 0.0, 0.0)
 
-    def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
-        """Encode every text once, then fit the head at the penalty that does best on texts left out."""
-        import torch
+    def encode(self, module: nn.Module, inputs: Tensor) -> Tensor:
+        """Vectors (n, width) of ids (n, length)."""
+        return _encoded(module.get_submodule("0").eval(), inputs)
 
+    def fit_head(self, module: nn.Module, vectors: Tensor, truths: Tensor) -> None:
+        """Logistic regression, at the penalty that does best on texts left out."""
         from sartor.catalog.models.parts.frozen_features import fit_head
 
-        encoder = module.get_submodule("0").eval()
-        head_weight, head_bias = module.get_parameter("1.weight"), module.get_parameter("1.bias")
-        parts = list(batches())
-        ids, truths = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]).long()
-        fit_head(head_weight, head_bias, _encoded(encoder, ids), truths)
+        fit_head(module.get_parameter("1.weight"), module.get_parameter("1.bias"), vectors, truths.long())
+
+    def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
+        """Encode every text once, then fit the head."""
+        from sartor.catalog.models.parts.frozen_features import fit_at_once
+
+        fit_at_once(self, module, batches)
 
 
 def _encoded(encoder: nn.Module, ids: Tensor) -> Tensor:

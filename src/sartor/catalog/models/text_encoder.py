@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sartor import tuning
 from sartor.catalog.contracts import Variant
 from sartor.catalog.models.parts import scaling, text_checkpoints
 from sartor.errors import Unsupported
@@ -35,6 +36,7 @@ class TextEncoder:
     provenance = Provenance("huggingface/transformers", "Apache-2.0 (a checkpoint has its own)", "arXiv:1810.04805")
     fitting = "gradient"
     baseline = False
+    adaptable = True
     most_epochs = 4.0
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
@@ -60,7 +62,7 @@ class TextEncoder:
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW with warm-up, gentle: the encoder knows much already."""
         batch = min(_BATCH, scaling.batch_size(samples, (1,)))
-        return Recipe(
+        whole = Recipe(
             epochs=epochs,
             batch_size=batch,
             optimizer="adamw",
@@ -71,6 +73,7 @@ class TextEncoder:
             ema_decay=scaling.averaging(samples, batch, epochs),
             clip=1.0,
         )
+        return tuning.tuned(whole, network)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

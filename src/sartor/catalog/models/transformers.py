@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sartor import tuning
 from sartor.catalog.contracts import Variant
 from sartor.catalog.models.parts import checkpoints, scaling
 from sartor.errors import Unsupported
@@ -36,6 +37,7 @@ class Transformers:
     provenance = Provenance("huggingface/transformers", "Apache-2.0 (a checkpoint has its own)", "arXiv:1910.03771")
     fitting = "gradient"
     baseline = False
+    adaptable = True
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Small configurations; none with effort ``quick``, as training them from scratch takes long.
@@ -65,9 +67,7 @@ class Transformers:
         """
         checkpoints.require_folder("transformers", folder)
         checkpoints.require("the model family transformers")
-        side = checkpoints.read_config(folder).get("image_size")
-        size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
-        return checkpoints.variant(folder, size)
+        return checkpoints.variant(folder, checkpoints.picture_size(folder, sizes))
 
     def build(self, network: Network) -> nn.Module:
         """Normalised (n, 3, H, W) to logits (n, outputs); with a checkpoint its weights are in, the head is new."""
@@ -82,7 +82,7 @@ class Transformers:
         """AdamW with warm-up; gentle for a checkpoint."""
         batch = min(128, scaling.batch_size(samples, network.input_size))
         rate = 1e-4 if "checkpoint" in network.options else 1e-3
-        return Recipe(
+        whole = Recipe(
             epochs=epochs,
             batch_size=batch,
             optimizer="adamw",
@@ -93,6 +93,7 @@ class Transformers:
             ema_decay=scaling.averaging(samples, batch, epochs),
             augment=("auto",),
         )
+        return tuning.tuned(whole, network)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

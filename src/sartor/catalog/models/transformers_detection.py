@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sartor import tuning
 from sartor.catalog.contracts import Variant
 from sartor.catalog.models.parts import checkpoints, scaling
 from sartor.errors import MissingExtra, Unsupported
@@ -41,6 +42,7 @@ class TransformersDetection:
     provenance = Provenance("huggingface/transformers", "Apache-2.0 (a checkpoint has its own)", "arXiv:2005.12872")
     fitting = "gradient"
     baseline = False
+    adaptable = True
     loss_spans_batch = True
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
@@ -112,7 +114,7 @@ class TransformersDetection:
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW, gentle, gradients clipped as the papers do."""
         batch = 4 if samples < 500 else 8
-        return Recipe(
+        whole = Recipe(
             epochs=epochs,
             batch_size=batch,
             optimizer="adamw",
@@ -124,6 +126,7 @@ class TransformersDetection:
             augment=("auto",),
             clip=0.1,
         )
+        return tuning.tuned(whole, network)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sartor import tuning
 from sartor.catalog.contracts import Variant
 from sartor.catalog.models.parts import checkpoints, margin, scaling
 from sartor.errors import Unsupported
@@ -36,6 +37,7 @@ class TransformersFaces:
     provenance = Provenance("huggingface/transformers", "Apache-2.0 (a checkpoint has its own)", "arXiv:1910.03771")
     fitting = "gradient"
     baseline = False
+    adaptable = True
     most_epochs = 30.0
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
@@ -55,9 +57,7 @@ class TransformersFaces:
         """
         checkpoints.require_folder("transformers-faces", folder)
         checkpoints.require(_FEATURE)
-        side = checkpoints.read_config(folder).get("image_size")
-        size = sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
-        found = checkpoints.variant(folder, size)
+        found = checkpoints.variant(folder, checkpoints.picture_size(folder, sizes))
         return replace(found, options={**found.options, "dimension": _DIMENSION, "mirrored": False})
 
     def build(self, network: Network) -> nn.Module:
@@ -88,7 +88,7 @@ class TransformersFaces:
     def recipe(self, network: Network, samples: int, epochs: float) -> Recipe:
         """AdamW with warm-up, gentle."""
         batch = min(128, max(margin.LEAST_BATCH, scaling.batch_size(samples, network.input_size)))
-        return Recipe(
+        whole = Recipe(
             epochs=epochs,
             batch_size=batch,
             optimizer="adamw",
@@ -99,6 +99,7 @@ class TransformersFaces:
             ema_decay=scaling.averaging(samples, batch, epochs),
             augment=("auto",),
         )
+        return tuning.tuned(whole, network)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

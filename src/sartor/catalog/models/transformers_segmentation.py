@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sartor import tuning
 from sartor.catalog.contracts import Variant
 from sartor.catalog.models.parts import checkpoints, scaling, segmenting
 from sartor.errors import Unsupported
@@ -47,6 +48,7 @@ class TransformersSegmentation:
     provenance = Provenance("huggingface/transformers", "Apache-2.0 (a checkpoint has its own)", "arXiv:2105.15203")
     fitting = "gradient"
     baseline = False
+    adaptable = True
 
     def variants(self, card: DataCard, sizes: Sequence[tuple[int, ...]], effort: str) -> Iterator[Variant]:
         """Small SegFormers; none with effort ``quick``, as training them from scratch takes long.
@@ -85,7 +87,7 @@ class TransformersSegmentation:
         """AdamW with warm-up; gentle for a checkpoint."""
         batch = segmenting.batch_size(samples)
         rate = 1e-4 if "checkpoint" in network.options else 1e-3
-        return Recipe(
+        whole = Recipe(
             epochs=epochs,
             batch_size=batch,
             optimizer="adamw",
@@ -96,6 +98,7 @@ class TransformersSegmentation:
             ema_decay=scaling.averaging(samples, batch, epochs),
             augment=("auto",),
         )
+        return tuning.tuned(whole, network)
 
     def fit(self, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
         """Not for this family: it is trained."""

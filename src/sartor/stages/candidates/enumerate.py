@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sartor import registry
+from sartor import registry, tuning
 from sartor.catalog.contracts import ModelFamily, Runtime
 from sartor.errors import DeviceError, MissingExtra, RequirementError, Unsupported, nearest
 from sartor.modelfile import check_model
@@ -191,7 +191,19 @@ def _given(
             yield adapter, Network(name, "", {}, tuple(sizes[0]), outputs), Refusal(refusal.code, refusal.detail)
             continue
         size, options = tuple(variant.input_size), dict(variant.options)
-        yield adapter, Network(name, variant.name, options, size, outputs, variant.encoding or usual), None
+        network = Network(name, variant.name, options, size, outputs, variant.encoding or usual)
+        yield adapter, network, None
+        if getattr(adapter, "adaptable", False) and requirement.budget.effort != "quick":
+            yield adapter, tuning.adapted(network), _without_adapters()
+
+
+def _without_adapters() -> Refusal | None:
+    """Why nothing can be fine-tuned by adapters here; None where it can."""
+    try:
+        tuning.require()
+    except MissingExtra as missing:
+        return Refusal("MISSING_EXTRA", str(missing))
+    return None
 
 
 def _takes_models(family: Any) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+
+from sartor.stages.train._adapters import moving_names, state_of
 
 
 class Average:
@@ -16,14 +18,23 @@ class Average:
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
+        self._names = moving_names(module)
         self.module = copy.deepcopy(module).requires_grad_(False).eval()
         self._decay = decay
+
+    def state(self) -> dict[str, Tensor]:
+        """What of its state training changes."""
+        return state_of(self.module, self._names)
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`state` gave."""
+        self.module.load_state_dict({**self.module.state_dict(), **state})
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Move towards the network; faster in the first steps, so that the random start is forgotten."""
         share = 1 - min(self._decay, (1 + step) / (10 + step))
-        for own, new in zip(self.module.state_dict().values(), module.state_dict().values(), strict=True):
+        for own, new in zip(self.state().values(), state_of(module, self._names).values(), strict=True):
             if own.is_floating_point():
                 own.lerp_(new, share)
             else:

@@ -19,6 +19,7 @@ from sartor.jobs import ThroughputResult, TrainJob, TrainResult
 from sartor.prepared import PreparedData
 from sartor.progress import Tell
 from sartor.stages.train import _checkpoints
+from sartor.stages.train._adapters import merge
 from sartor.stages.train._average import recalibrate_norms
 from sartor.stages.train._fitting import fit_memory
 from sartor.stages.train._machine import NOISY_LOAD, foreign_load, multiply_exactly, sum_dtype
@@ -92,6 +93,7 @@ def _fitted(training: Training, progress: Progress, scratch: Path, tell: Tell, r
     score, kept = _settle(training, job, data, progress, stopped)
     if progress.curve:
         progress.curve[-1] = replace(progress.curve[-1], score=score)
+    merge(training.average.module)
     weights = keep_weights(training.average.module, workspace, scratch)
     _checkpoints.drop_checkpoints(scratch)
     return TrainResult(
@@ -121,7 +123,7 @@ def _settle(
     Returns:
         Its score in fp32, as it is exported, and its epoch.
     """
-    metric, module = training.task.metrics[0], training.average.module
+    metric = training.task.metrics[0]
     multiply_exactly()
     if stopped == "DIVERGED":
         _return_to_sound(training)
@@ -130,12 +132,12 @@ def _settle(
     epoch = progress.best_epoch if stopped == "DIVERGED" else progress.step / training.feed.steps_per_epoch
     if progress.best is None or not metric.better(progress.best, score):
         return score, epoch
-    end = {name: value.clone() for name, value in module.state_dict().items()}
-    module.load_state_dict(training.best)
+    end = {name: value.clone() for name, value in training.average.state().items()}
+    training.average.load(training.best)
     earlier = _recalibrated_score(training, scorer)
     if metric.better(earlier, score):
         return earlier, progress.best_epoch
-    module.load_state_dict(end)
+    training.average.load(end)
     return score, epoch
 
 
@@ -237,7 +239,7 @@ def _evaluate(training: Training, scorer: Scorer, progress: Progress) -> str:
     metric = training.task.metrics[0]
     if progress.step < training.steps and (progress.best is None or metric.better(score.value, progress.best)):
         progress.best, progress.best_epoch = score.value, epoch
-        training.best = {name: value.clone() for name, value in training.average.module.state_dict().items()}
+        training.best = {name: value.clone() for name, value in training.average.state().items()}
     return "FLOOR_UNREACHABLE" if _hopeless(training, progress, score) else ""
 
 
@@ -251,7 +253,7 @@ def _hopeless(training: Training, progress: Progress, score: Score) -> bool:
 def _return_to_sound(training: Training) -> None:
     """After a divergence keep the best weights there were, or those it began with."""
     if training.best:
-        training.average.module.load_state_dict(training.best)
+        training.average.load(training.best)
         return
     torch.manual_seed(training.job.seed)
     fresh = begun(training.job, training.data, training.workspace)

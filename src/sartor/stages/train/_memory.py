@@ -30,7 +30,8 @@ class Footprint:
     """Bytes of a training on the device that it runs on.
 
     Args:
-        state: network, average (twice: the best one is kept), teacher and the optimizers' memory, all the time.
+        state: network, average, what training changes of it once more (the best one is kept), teacher and the
+            optimizers' memory, all the time.
         batch: a whole batch, normalised and augmented, at its peak.
         moments: of a step, those that may be its worst: bytes however few samples are computed at once (gradients of
             weights), and bytes per sample (activations and their gradients).
@@ -125,17 +126,22 @@ def foresee(training: Training, samples: int = TRIED) -> Footprint:
             for name, buffer in module.named_buffers():
                 buffer.copy_(buffers[name])
     moved = sum(_bytes_of([weight]) * times for weight, times in training.optimizer_memory())
-    kept = _bytes_of(_tensors(average))
+    best = _bytes_of(training.average.state().values())
     teacher = training.gradients.soft
-    held = _bytes_of(_tensors(module)) + kept + (_bytes_of(_tensors(teacher.module)) if teacher else 0)
-    state = held + kept + moved
+    held = (
+        _bytes_of(_tensors(module))
+        + _bytes_of(_tensors(average))
+        + (_bytes_of(_tensors(teacher.module)) if teacher else 0)
+    )
+    state = held + best + moved
+    saved = 3 * best + moved  # of the network, its average and the best one, what training changes
     here = training.device.type in ("cpu", "mps")
     return Footprint(
         state=state,
         batch=whole,
         moments=_moments(few, tried[few], many, tried[many]),
         looking=looking,
-        saving=2 * state if here else 0,
+        saving=2 * saved if here else 0,
         libraries=int(LIBRARIES),
         heap=HEAP[training.device.type],
         held=held,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
+from sartor.stages.train._layers import rate_shares
 
 # An odd polynomial that drives singular values in (0, 1] near to 1 in few steps; Jordan et al. 2024, "Muon: An
 # optimizer for hidden layers in neural networks".
@@ -77,7 +78,7 @@ def normed_filters(module: nn.Module) -> list[Tensor]:
 
 
 def make_optimizers(module: nn.Module, recipe: Recipe, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
-    """The optimizers of a recipe; each group keeps its full rate as ``peak``.
+    """The optimizers of a recipe; each group keeps its full rate as ``peak``. Muon moves its filters all alike.
 
     Args:
         module: to be trained.
@@ -95,7 +96,7 @@ def make_optimizers(module: nn.Module, recipe: Recipe, dtype: torch.dtype) -> li
             optimizers.append(Muon(filters, lr=rate, momentum=0.6, dtype=dtype))
         taken = {id(weight) for weight in filters}
         rest, rate = [parameter for parameter in rest if id(parameter) not in taken], rate * _REST_RATE
-    groups = _decaying(rest, recipe.weight_decay)
+    groups = _grouped(rest, recipe.weight_decay, rate, _shares(module, recipe.lowest_rate))
     if recipe.optimizer in ("muon", "adamw"):
         optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99)))
     elif recipe.optimizer == "nesterov":
@@ -108,11 +109,25 @@ def make_optimizers(module: nn.Module, recipe: Recipe, dtype: torch.dtype) -> li
     return optimizers
 
 
-def _decaying(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
-    """Two groups: matrices and filters decay, biases and norms do not."""
-    wide = [parameter for parameter in parameters if parameter.ndim >= 2]
-    narrow = [parameter for parameter in parameters if parameter.ndim < 2]
-    groups = ({"params": wide, "weight_decay": decay}, {"params": narrow, "weight_decay": 0.0})
+def _shares(module: nn.Module, lowest: float) -> dict[int, float]:
+    """By the id of a parameter: its share of the learning rate; empty where all have the whole."""
+    if lowest == 1:
+        return {}
+    shares = rate_shares(module, lowest)
+    return {id(parameter): shares[name] for name, parameter in module.named_parameters()}
+
+
+def _grouped(
+    parameters: Sequence[nn.Parameter], decay: float, rate: float, shares: Mapping[int, float]
+) -> list[dict[str, Any]]:
+    """Matrices and filters decay, biases and norms do not; a group of each per rate, the highest first."""
+    groups = []
+    for share in sorted({shares.get(id(parameter), 1.0) for parameter in parameters}, reverse=True):
+        alike = [parameter for parameter in parameters if shares.get(id(parameter), 1.0) == share]
+        wide = [parameter for parameter in alike if parameter.ndim >= 2]
+        narrow = [parameter for parameter in alike if parameter.ndim < 2]
+        for chosen, weight_decay in ((wide, decay), (narrow, 0.0)):
+            groups.append({"params": chosen, "weight_decay": weight_decay, "lr": rate * share})
     return [group for group in groups if group["params"]]
 
 

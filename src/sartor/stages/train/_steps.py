@@ -17,6 +17,7 @@ from sartor.evidence import Workspace
 from sartor.jobs import TrainJob
 from sartor.prepared import PreparedData
 from sartor.stages.train import _checkpoints
+from sartor.stages.train._adapters import moving_names, state_of
 from sartor.stages.train._average import Average
 from sartor.stages.train._distill import SoftLabels
 from sartor.stages.train._feed import Feed, channels_last, scaled
@@ -128,9 +129,10 @@ class Training:
         self.gradients.module = DistributedDataParallel(self.module, **options)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that changes from step to step."""
-        state = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
-        state |= {f"average.{name}": tensor for name, tensor in self.average.module.state_dict().items()}
+        """Everything that changes from step to step; what is frozen does not."""
+        moving = state_of(self.module, moving_names(self.module))
+        state = {f"module.{name}": tensor for name, tensor in moving.items()}
+        state |= {f"average.{name}": tensor for name, tensor in self.average.state().items()}
         state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         if self.gradients.scaler.is_enabled():
             scale = self.gradients.scaler.state_dict()
@@ -139,9 +141,9 @@ class Training:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of :meth:`tensors`."""
-        for kind, module in (("module.", self.module), ("average.", self.average.module)):
-            module.load_state_dict({k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)})
-        self.best = {k.removeprefix("best."): v.to(self.device) for k, v in tensors.items() if k.startswith("best.")}
+        self.module.load_state_dict({**self.module.state_dict(), **_named(tensors, "module.")})
+        self.average.load(_named(tensors, "average."))
+        self.best = {name: value.to(self.device) for name, value in _named(tensors, "best.").items()}
         _checkpoints.restore_optimizers(self.optimizers, tensors)
         if "scaler" in tensors:
             scale, grown = tensors["scaler"].tolist()
@@ -154,3 +156,8 @@ def window_here(job: TrainJob, data: PreparedData) -> int:
     train, size, encoding = data.split("train"), job.network.input_size, job.network.encoding
     stored = train.prepared(size, encoding).nbytes + train.targets(size, encoding).nbytes
     return window_for(len(train), stored // max(1, len(train)), whole_memory())
+
+
+def _named(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """Those of one kind, by their own names."""
+    return {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}

@@ -7,28 +7,36 @@ from torch import nn
 
 from sartor.errors import Unsupported
 from sartor.evidence import Workspace
-from sartor.jobs import TrainJob
+from sartor.jobs import Start, TrainJob
 from sartor.networks import example
 from sartor.prepared import PreparedData
 from sartor.pruning import narrow
+from sartor.stages.train._adapters import adapt
 from sartor.stages.train._weights import built
 
 
 def begun(job: TrainJob, data: PreparedData, workspace: Workspace | None) -> nn.Module:
     """The module of a job with the weights that its training begins with, on the CPU (the caller has seeded torch).
 
-    Random ones where the recipe names no start, and without a workspace, when only its pace is asked for. Of layers
+    Random ones, or a checkpoint's, where the recipe names no start, and without a workspace, when only its pace is
+    asked for; with adapters on top where the recipe has them. Of layers
     that are wider than its own the channels with the largest weights stay, those of all coupled layers taken together
     (Fang et al. 2023, arXiv:2301.12900, group importance). Nothing is drawn: the same job always begins alike.
 
     Raises:
         Unsupported: ``WEIGHTS_MISMATCH``: those named are not of the network named, or fit no cut of it;
-            ``NOT_PRUNABLE``, ``MISSING_EXTRA``.
+            ``NOT_PRUNABLE``, ``NO_ATTENTION``.
+        MissingExtra: what cuts, or what adapts, is not installed.
     """
     module = built(job.network, data)
-    start = job.recipe.start
-    if start is None or workspace is None:
-        return module
+    if job.recipe.start is not None and workspace is not None:
+        _take_over(module, job, job.recipe.start, data, workspace)
+    if job.recipe.adapters:
+        adapt(module, job.recipe.adapters, job.network.id)
+    return module
+
+
+def _take_over(module: nn.Module, job: TrainJob, start: Start, data: PreparedData, workspace: Workspace) -> None:
     whole, widths = built(start.network, data), _widths(module)
     try:
         whole.load_state_dict(load_file(workspace.objects.path(start.weights)))
@@ -40,7 +48,6 @@ def begun(job: TrainJob, data: PreparedData, workspace: Workspace | None) -> nn.
         reason = " ".join(str(error).split())[:300]
         what = f"weights of {start.network.id} cannot be what {job.network.id} begins with"
         raise Unsupported("WEIGHTS_MISMATCH", f"{what}: {reason}") from error
-    return module
 
 
 def _widths(module: nn.Module) -> dict[str, int]:

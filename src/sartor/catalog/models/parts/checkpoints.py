@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _WEIGHTS = "model.safetensors"
+_CONFIG = "config.json"
+FILES = (_CONFIG, _WEIGHTS)
+"""Of a checkpoint's folder, those that say which network it is."""
 _LARGEST_CONFIG = 1_000_000  # bytes
 _INERT_KEYS = frozenset(  # notes that transformers writes into every config and that choose nothing we use
     ["architectures", "dtype", "id2label", "label2id", "model_type", "num_labels", "problem_type", "torch_dtype",
@@ -51,6 +54,16 @@ def variant(folder: Path, input_size: Sequence[int], encoding: str = "") -> Vari
     read_config(folder)
     options = {"checkpoint": str(folder), "sha256": file_sha256(weights_file(folder))}
     return Variant(title(folder), options, tuple(input_size), encoding)
+
+
+def picture_size(folder: Path, sizes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The input size that a checkpoint names, else the most natural one.
+
+    Raises:
+        Refused: the folder holds code or no configuration.
+    """
+    side = read_config(folder).get("image_size")
+    return sizes[0] if side is None else (side, side) if isinstance(side, int) else tuple(side)
 
 
 def title(folder: Path) -> str:
@@ -148,7 +161,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         Refused: it is not there, too large, not a JSON object, or names code.
     """
-    path = folder / "config.json"
+    path = folder / _CONFIG
     try:
         if path.stat().st_size > _LARGEST_CONFIG:
             raise Refused(f"{path} is larger than {_LARGEST_CONFIG:,} bytes; that is no model configuration")

@@ -5,12 +5,32 @@ How well they tell classes apart, and a linear classifier on them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the penalty, per sample; on scaled features
 _LEAST_DEVIATION = 0.01  # of a feature, in mean deviations: what hardly varies carries rounding, not news
 _LEFT_OUT = 5  # every fifth sample chooses among them
+
+
+class Encoder(Protocol):
+    """A family whose module is an encoder that stays as it is and a head on its vectors."""
+
+    def encode(self, module: nn.Module, inputs: Tensor) -> Tensor:
+        """Vectors (n, width) of normalised inputs (n, …)."""
+
+    def fit_head(self, module: nn.Module, vectors: Tensor, truths: Tensor) -> None:
+        """Set the head."""
+
+
+def fit_at_once(family: Encoder, module: nn.Module, batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> None:
+    """A family's ``fit`` by its ``encode`` and ``fit_head``; nothing is kept."""
+    parts = list(batches())
+    vectors = torch.cat([family.encode(module.eval(), inputs) for inputs, _ in parts])
+    family.fit_head(module, vectors, torch.cat([truths for _, truths in parts]))
 
 
 def fit_head(weight: Tensor, bias: Tensor, vectors: Tensor, truths: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sartor import pruning
+from sartor import pruning, tuning
 from sartor.catalog.contracts import Action, Situation
 from sartor.catalog.planners.parts.deployment import Deployment
 from sartor.catalog.planners.parts.distil import COSTS
@@ -109,7 +109,7 @@ class Prune:
         low, high = 0, len(SHARES)
         while low < high:
             middle = (low + high) // 2
-            shape = pruning.pruned(whole, SHARES[middle])
+            shape = pruning.pruned(tuning.untuned(whole), SHARES[middle])
             yield Action("describe", DescribeJob(self.now.requirement.task, (shape,)), shape.id, "estimate")
             if self.now.cost_of(shape.id) is None:  # torch-pruning cannot follow what this family computes
                 break

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TypeVar
 
-from sartor import registry
+from sartor import registry, tuning
 from sartor.catalog.contracts import Action, Outcome, Purpose, Situation
 from sartor.jobs import CompareJob, CompareSide, CompressJob, EvaluateJob, EvaluateResult, ExportJob, MeasureJob
 from sartor.levels import least, levels_within, on_bytes
@@ -115,7 +115,7 @@ class Workshop:
         if key not in self._files:
             job = ExportJob(
                 self.requirement.task,
-                network,
+                network if weights else tuning.untuned(network),
                 self.now.card.fingerprint,
                 weights,
                 self.requirement.target.batch,
