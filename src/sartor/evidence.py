@@ -105,8 +105,12 @@ class Evidence:
         seconds: float,
         run: str,
         refusal: Mapping[str, str] | None = None,
+        cost: float | None = None,
     ) -> None:
-        """Record a finished action and its use by ``run``; a key already present keeps its first result."""
+        """Record a finished action and its use by ``run``; a key already present keeps its first result.
+
+        ``cost``: seconds of the run's time that it took, where others ran beside it; ``seconds`` otherwise.
+        """
         with self._telling():
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -124,7 +128,9 @@ class Evidence:
                         run,
                     ),
                 )
-                self._database.execute("INSERT OR IGNORE INTO uses VALUES (?,?,?,0,?)", (run, key, seconds, now))
+                self._database.execute(
+                    "INSERT OR IGNORE INTO uses VALUES (?,?,?,0,?)", (run, key, seconds if cost is None else cost, now)
+                )
                 self._database.execute("COMMIT")
             except BaseException:
                 self._database.execute("ROLLBACK")

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,17 +31,20 @@ VERSIONS: Mapping[str, int] = {"describe": 3, "compress": 2}
 TRANSIENT = {"CRASHED", "OOM", "TIMEOUT", "FAILED"}
 """Refusals that are tried once more before they count."""
 
-_TRAINING = ("train", "throughput")
+TRAINING = ("train", "throughput")
+"""Stages whose results do not hang on the target device: they may run on another machine."""
 
 
 def key_of(stage: str, job: object, processes: int = 0) -> str:
     """The name of a job's evidence; trainings on several processes are others, and so is how fast they are."""
-    apart = {"processes": processes} if processes > 1 and stage in _TRAINING else {}
+    apart = {"processes": processes} if processes > 1 and stage in TRAINING else {}
     return digest({"stage": stage, "version": VERSIONS.get(stage, 1), "job": to_plain(job), **apart})
 
 
 class Executor:
     """Runs one action at a time in a process that may crash without harm.
+
+    ``sartor.cluster`` has another, which lets other machines train.
 
     There are two: one for training, with the allocator settings it wants, and one for the other stages. Each starts
     when it is first needed and is replaced when it dies.
@@ -70,7 +73,7 @@ class Executor:
         self.workspace, self.evidence, self.run = workspace, evidence, run
         self._retry, self._remeasure, self._processes = retry, remeasure, processes
         self._began = time.time()
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, WorkerProcess] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +113,9 @@ class Executor:
         confirmation = entry.stage == "compare" or (entry.stage == "measure" and entry.job["trained"])
         return self._remeasure and confirmation and '"noisy":true' in canonical_json(entry.result)
 
+    def begin(self, stage: str, job: object) -> None:
+        """Begin what will be asked for soon, where there is room for it; on one machine it waits for its turn."""
+
     def do(self, stage: str, job: object, tell: Tell = silent) -> Outcome:
         """The outcome of a job: from the evidence, or by running it now and recording it.
 
@@ -122,9 +128,15 @@ class Executor:
         key, _ = self._newest(stage, job)
         started = time.monotonic()
         reply = self._attempt(stage, job, tell)
-        if reply.get("refusal", {}).get("code") in TRANSIENT:
+        if is_transient(reply):
             reply = self._attempt(stage, job, tell)
         seconds = time.monotonic() - started
+        return self._record(key, stage, job, reply, seconds, seconds)
+
+    def _record(
+        self, key: str, stage: str, job: object, reply: Mapping[str, Any], seconds: float, cost: float
+    ) -> Outcome:
+        """Make a reply evidence; it took so many seconds, and cost this run ``cost`` of its time."""
         if "error" in reply:
             raise rebuild(reply["kind"], reply["error"])
         refusal = reply.get("refusal")
@@ -134,27 +146,33 @@ class Executor:
             job=to_plain(job),
             result=reply.get("result") or {},
             seconds=seconds,
+            cost=cost,
             run=self.run,
             refusal=refusal,
         )
         self.workspace.clear_scratch(digest(job))
         _, _, result_type = load_stage(stage)
         if refusal:
-            return Outcome(key, None, Refusal(refusal["code"], refusal["detail"]), seconds, False)
-        return Outcome(key, from_plain(result_type, reply["result"]), None, seconds, False)
+            return Outcome(key, None, Refusal(refusal["code"], refusal["detail"]), cost, False)
+        return Outcome(key, from_plain(result_type, reply["result"]), None, cost, False)
 
     def _attempt(self, stage: str, job: object, tell: Tell) -> dict[str, Any]:
-        kind = "train" if stage in _TRAINING else "other"
+        kind = "train" if stage in TRAINING else "other"
         worker = self._workers.get(kind)
         if worker is None or not worker.alive():
-            worker = self._workers[kind] = _Worker(
+            worker = self._workers[kind] = WorkerProcess(
                 self.workspace, training_environment(self._processes) if kind == "train" else {}
             )
         return worker.run(stage, job, tell)
 
 
-class _Worker:
-    """One child process and its protocol."""
+def is_transient(reply: Mapping[str, Any]) -> bool:
+    """True for what may go better the next time."""
+    return reply.get("refusal", {}).get("code") in TRANSIENT
+
+
+class WorkerProcess:
+    """One child process that runs stages (``sartor.worker``), and its protocol."""
 
     def __init__(self, workspace: Workspace, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -187,21 +205,33 @@ class _Worker:
         return self._process.poll() is None
 
     def run(self, stage: str, job: object, tell: Tell) -> dict[str, Any]:
+        """The reply to a job: a ``result``, a ``refusal`` or an ``error``."""
+        for message in self.messages(stage, job):
+            if "progress" not in message:
+                return message
+            tell(message["progress"], message.get("share"))
+        raise AssertionError("a worker says last what came of a job")
+
+    def messages(self, stage: str, job: object) -> Iterator[dict[str, Any]]:
+        """What it says on the way (``progress``), then its reply.
+
+        Raises:
+            StorageError: it died as the disk was full.
+        """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"stage": stage, "job": to_plain(job)}) + "\n")
             self._process.stdin.flush()
         except (BrokenPipeError, OSError):
-            return self._death(stage)
+            yield self._death(stage)
+            return
         while True:
             line = self._lines.get()
-            if line is None:
-                return self._death(stage)
-            message: dict[str, Any] = json.loads(line)
-            if "progress" in message:
-                tell(message["progress"], message.get("share"))
-            elif "ready" not in message:
-                return message
+            message: dict[str, Any] = json.loads(line) if line is not None else self._death(stage)
+            if "ready" not in message:
+                yield message
+                if "progress" not in message:
+                    return
 
     def _death(self, stage: str) -> dict[str, Any]:
         code = self._process.wait()

@@ -254,6 +254,13 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
+class ArrangeResult:
+    """What a training reads of the prepared data (``stages.train.arrange``): files, by their paths in the workspace."""
+
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ThroughputJob:
     """Find out how fast a training would run, without training (``stages.train.probe_throughput``).
 

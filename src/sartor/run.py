@@ -16,6 +16,7 @@ import sartor
 from sartor import registry
 from sartor.calibration import speeds_of
 from sartor.catalog.contracts import Action, Outcome, Planner, Task
+from sartor.cluster import executor_of
 from sartor.codec import digest, from_plain
 from sartor.devices import device_of
 from sartor.energy import USUAL, counters
@@ -97,8 +98,8 @@ class Place:
 
 
 def place_of(requirement: Requirement, workspace: Path, runs: Path) -> Place:
-    """The same requirement always has the same place, so that the same command continues."""
-    mark = digest(replace(requirement, name=""))
+    """The same requirement always has the same place, so that the same command continues, on whatever cluster."""
+    mark = digest(replace(requirement, name="", budget=replace(requirement.budget, cluster="")))
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", requirement.name).strip("-.") or "run"
     return Place(Workspace(workspace), runs / f"{name}-{mark[:6]}", mark)
 
@@ -144,7 +145,8 @@ def run(
         evidence = place.workspace.evidence()
         started = _started(place.folder)
         try:
-            with Executor(
+            with executor_of(
+                requirement.budget.cluster,
                 place.workspace,
                 evidence,
                 place.id,
@@ -252,6 +254,8 @@ def _work(findings: Findings, executor: Executor, observer: Observer) -> None:
             outcome = executor.find(action.stage, action.job)
             if outcome is None:
                 observer.doing(action)
+                for later in action.ahead:
+                    executor.begin(later.stage, later.job)
                 outcome = executor.do(action.stage, action.job, observer.tell)
             findings.learn(action, outcome)
             observer.learned(action, outcome, findings)

@@ -35,6 +35,7 @@ STAGES = {
     "explain": "sartor.stages.measure:explain",
     "throughput": "sartor.stages.train:probe_throughput",
     "train": "sartor.stages.train:train",
+    "arrange": "sartor.stages.train:arrange",
 }
 """Stage name to its public function ``(job, workspace, tell) -> result``."""
 

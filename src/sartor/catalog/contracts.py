@@ -366,12 +366,14 @@ class Action:
         job: the stage's job.
         subject: id of the candidate or network it is about.
         purpose: ``estimate``, ``probe``, ``train``, ``select`` or ``confirm``.
+        ahead: what will be asked for after it, whatever comes of it: an executor that has room elsewhere may begin it.
     """
 
     stage: str
     job: Any
     subject: str
     purpose: Purpose
+    ahead: tuple[Action, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,8 @@ class Progress(Silence):
         if isinstance(outcome.result, TrainResult):
             self._trained += 1
             if not outcome.reused:
-                epochs, took, teacher = action.job.recipe.epochs, duration(outcome.seconds), action.job.recipe.teacher
+                epochs, teacher = action.job.recipe.epochs, action.job.recipe.teacher
+                took = duration(max(outcome.seconds, outcome.result.seconds))  # beside others it costs less
                 score = number(self._primary, outcome.result.score)
                 said = f"{score} on validation after {epochs:.3g} epoch{'' if epochs == 1 else 's'}"
                 how = "" if teacher is None else say(f", taught by {teacher.network.id}")

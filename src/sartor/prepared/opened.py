@@ -47,7 +47,7 @@ class PreparedData:
     """Card and splits. ``learnt``, ``statistics`` and ``calibration`` come from train only."""
 
     def __init__(self, index: Path, cache: Path) -> None:
-        self._index, self._cache = index, cache
+        self.index, self._cache = index, cache
         self.card: DataCard = codec.from_plain(DataCard, json.loads((index / "card.json").read_text()))
         self._sources = json.loads((index / "sources.json").read_text())
         self._task = registry.get("tasks", self.card.task)
@@ -58,7 +58,7 @@ class PreparedData:
         """One of ``train``, ``validation``, ``test``."""
         if name not in self.card.splits:
             raise DataError(f"there is no split {name!r}; the data has {', '.join(sorted(self.card.splits))}")
-        return SampleSet(self._index, self._cache, name, self._sources, self._task, self.card.labels, self.recalled)
+        return SampleSet(self.index, self._cache, name, self._sources, self._task, self.card.labels, self.recalled)
 
     def learnt(self, input_size: Sequence[int], encoding: str = "") -> bytes:
         """What the task's ``prepare`` has to know from train; found out once, by whichever process asks first.

@@ -80,14 +80,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Budget:
-    """What the search may spend: seconds of wall time, how widely it looks, and on how many processes it trains.
+    """What the search may spend: seconds of wall time, how widely it looks, and on what it trains.
 
-    ``processes`` 0: one per CUDA device, or one.
+    ``processes`` 0: one per CUDA device, or one. ``cluster``: ``local``, ``auto`` or ``HOST:PORT`` of a Ray cluster
+    whose machines train; empty for this machine alone.
     """
 
     seconds: float
     effort: Literal["quick", "balanced", "thorough"] = "balanced"
     processes: int = field(default=0, metadata=LATER)
+    cluster: str = field(default="", metadata=LATER)
 
 
 @dataclass(frozen=True)

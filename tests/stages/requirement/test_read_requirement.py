@@ -25,7 +25,7 @@ limits:
   throughput_per_s: {min: 1e2}
 objectives: {accuracy: 3, latency_p95_ms: 1}
 decision: {confidence: 0.9}
-budget: {time: 1h30m, effort: thorough, processes: 4}
+budget: {time: 1h30m, effort: thorough, processes: 4, cluster: 'head.lan:6379'}
 search: {models: [pear-net], runtimes: [crate], precisions: [fp32, int4]}
 seed: 7
 model: elsewhere
@@ -53,7 +53,7 @@ def full(folder: Path) -> Requirement:
         ),
         objectives=(Objective("accuracy", 3.0), Objective("latency_p95_ms", 1.0)),
         confidence=0.9,
-        budget=Budget(5400.0, "thorough", 4),
+        budget=Budget(5400.0, "thorough", 4, "head.lan:6379"),
         search=SearchSpace(("pear-net",), ("crate",), ("fp32", "int4")),
         seed=7,
         model=str(folder / "elsewhere"),

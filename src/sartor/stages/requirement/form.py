@@ -15,6 +15,9 @@ from sartor.stages.requirement.problems import KeyPath, Problems, did_you_mean, 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
+CLUSTER_PATTERN = r"^(|local|auto|[A-Za-z0-9._-]+:[0-9]{1,5})$"
+
+
 @dataclass(frozen=True)
 class Must:
     """What a key takes, in words that follow "it must be", and an example to try."""
@@ -94,6 +97,10 @@ class BudgetForm(_Form):
     """How widely it looks."""
     processes: Annotated[int, Field(ge=0, le=4096), Must("a whole number from 0 to 4096", "2")] = 0
     """Processes that train one network together; 0 for one per CUDA device, or one where there is none."""
+    cluster: Annotated[
+        str, Field(pattern=CLUSTER_PATTERN), Must("local, auto or the HOST:PORT of a Ray cluster", "auto")
+    ] = ""
+    """Ray cluster whose machines train: local starts one here, auto finds the one this machine is part of."""
 
 
 class SearchForm(_Form):

@@ -151,7 +151,7 @@ class _Reader:
             written = form.budget.time
             example = f"{written}m" if written.isdecimal() and len(written) < 4 else "30m"
             self._problems.add(("budget", "time"), f"budget.time is {shown(written)}; {error}. Try: time: {example}")
-        return Budget(seconds, form.budget.effort, form.budget.processes)
+        return Budget(seconds, form.budget.effort, form.budget.processes, form.budget.cluster)
 
     def _search(self, form: SearchForm) -> SearchSpace:
         compressors = (registry.get("compressors", name).precision for name in registry.names("compressors"))

@@ -26,7 +26,7 @@ def to_mapping(requirement: Requirement) -> dict[str, Any]:
         "objectives": {objective.metric: objective.weight for objective in requirement.objectives},
         "decision": {"confidence": requirement.confidence},
         "budget": {"time": written_duration(requirement.budget.seconds), "effort": requirement.budget.effort}
-        | ({"processes": requirement.budget.processes} if requirement.budget.processes else {}),
+        | {key: value for key in ("processes", "cluster") if (value := getattr(requirement.budget, key))},
         **({"search": search} if search else {}),
         **({"model": requirement.model} if requirement.model else {}),
         "seed": requirement.seed,

@@ -63,7 +63,7 @@ class Forecast:
                 what = action.job.compressor if action.stage == "compress" else action.job.format
                 self._made[what].append(outcome.seconds)
                 self._made[f"{what} {action.subject}"].append(outcome.seconds)
-            case "train":
+            case "train" if outcome.seconds >= outcome.result.seconds:  # one that ran beside others cost less
                 self._training.append(max(0.0, outcome.seconds - outcome.result.seconds))
 
     def _samples(self, split: str) -> int:

@@ -64,10 +64,12 @@ class Rungs:
 
     def _climb(self, networks: Sequence[Network], rates: dict[str, float], epochs: float) -> Step[None]:
         """A training of so many epochs for each."""
+        wanted = []
         for network in networks:
-            wanted = min(epochs, self.trainer.enough(network))
-            seconds = SLACK * self.trainer.seconds(rates[network.id], wanted)
-            weights = yield from self.trainer.train(network, wanted, seconds, floor=0.0, short=True)
+            own = min(epochs, self.trainer.enough(network))
+            wanted.append((network, own, SLACK * self.trainer.seconds(rates[network.id], own)))
+        made = yield from self.trainer.train_each(wanted)
+        for network, weights in zip(networks, made, strict=True):
             if weights:
                 self.last[network.id] = Short(*self.trainer.reached(network, weights))
                 # both are bounds from below: a probe may meet a busy second, a training stops to be judged

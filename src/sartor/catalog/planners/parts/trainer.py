@@ -177,11 +177,28 @@ class Trainer:
         was trained well before (``again``).
         """
         job = self._train_job(network, epochs, floor=floor, seconds=seconds, teacher=teacher, start=start)
-        known = self._known(job)
+        return (yield from self._done(job, short, again))
+
+    def train_each(self, wanted: Sequence[tuple[Network, float, float]]) -> Step[list[str]]:
+        """Weights of short trainings that do not hang on each other, so that they may run at once.
+
+        Args:
+            wanted: networks, each with epochs and seconds as for :meth:`train`.
+        """
+        jobs = [self._train_job(network, epochs, floor=0.0, seconds=seconds) for network, epochs, seconds in wanted]
+        found = []
+        for number, job in enumerate(jobs, 1):
+            rest = [later for later in jobs[number:] if not self._known(later)]
+            ahead = tuple(Action("train", later, later.network.id, "train") for later in rest)
+            found.append((yield from self._done(job, short=True, ahead=ahead)))
+        return found
+
+    def _done(self, job: TrainJob, short: bool, again: bool = False, ahead: tuple[Action, ...] = ()) -> Step[str]:
+        network, known = job.network, self._known(job)
         if known:
             return known[0 if short else -1].weights.sha256
         self._begun.add(network.id)
-        outcome = yield Action("train", job, network.id, "train")
+        outcome = yield Action("train", job, network.id, "train", ahead)
         if outcome.refusal:
             return ""
         if outcome.result.stopped and not again:
