@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sartor import registry
+from sartor import factoring, registry
 from sartor.catalog.contracts import Action, Outcome
 from sartor.jobs import (
     ArtifactResult,
@@ -136,7 +136,7 @@ class Findings:
         self._stopped[network] = (code, why)
         self._forget()
 
-    def enter(self, network: Network, like: str) -> None:
+    def enter(self, network: Network, like: str, *, child: bool = False) -> None:
         """Add a network made in the course of a plan, in every way in which another is run with all threads."""
         for seed in list(self._seeds.values()):
             candidate = replace(seed.candidate, network=network)
@@ -144,6 +144,8 @@ class Findings:
             if seed.candidate.network.id != like or candidate.fewer or shown or candidate.id in self._seeds:
                 continue
             parent = f"{network.id}{seed.parent.removeprefix(like)}" if seed.parent else ""
+            if child:
+                parent = seed.parent or seed.candidate.id
             self._seeds[candidate.id] = replace(seed, candidate=candidate, parent=parent)
         cost = self._costs.get(network.id)
         if cost is not None and not cost.multiplies:
@@ -280,6 +282,8 @@ class Findings:
         if action.stage == "export" and action.job.format != "onnx":
             return  # only the comparison is lost
         compressor = action.job.compressor if action.stage == "compress" else ""
+        if compressor and getattr(registry.get("compressors", compressor), "reshapes", False):
+            compressor = ""  # it makes what all the others are made from
         for name, seed in self._seeds.items():
             candidate = seed.candidate
             if candidate.network.id == action.subject and compressor in ("", candidate.compressor):
@@ -343,7 +347,7 @@ class Findings:
         notes: dict[str, Any] = {**seed.notes, **({"stopped": stopped[0], "why": stopped[1]} if stopped else {})}
         notes |= {"short": True} if self._is_short(candidate.network) else {}
         shipping = self._shipping.get(name)
-        if shipping is not None and (remarks := self._told(candidate.network.id, shipping)):
+        if shipping is not None and (remarks := self._told(candidate.network, shipping)):
             notes["remarks"] = remarks
         return replace(
             seed,
@@ -353,13 +357,14 @@ class Findings:
             notes=notes,
         )
 
-    def _told(self, network: str, file: Artifact) -> list[str]:
+    def _told(self, network: Network, file: Artifact) -> list[str]:
         """What is worth telling of a shipping file: how it was made, and where its weights come from."""
         root = file
+        told = [self._remarks.get(file.sha256, "")]
         while root.parent in self._files:
             root = self._files[root.parent]
-        told = [self._remarks.get(file.sha256, "")]
-        for job, result in self._trained[network]:
+            told.append(self._remarks.get(root.sha256, ""))
+        for job, result in self._trained[factoring.id_of_whole(network)]:
             if result.weights.sha256 == root.parent and job.recipe.teacher is not None:
                 told.append(f"{job.recipe.teacher.network.id} was its teacher in training")
             if result.weights.sha256 == root.parent and job.recipe.start is not None:

@@ -287,6 +287,8 @@ class Compressor(Protocol):
     once its parent is trained. ``weight_bytes`` is what a weight takes in its files, for estimates (4 unless told).
     One that no runtime names, and that names another by ``repairs``, is tried where files of that one lost too much;
     its option ``tolerance`` says which share of that loss may be left, and its files are run like that one's.
+    One that makes another graph of the same precision says ``reshapes = True``: its files are run like what was not
+    compressed, and compressed further like it.
     """
 
     name: str
@@ -422,8 +424,11 @@ class Situation(Protocol):
     def stop(self, network: str, code: str, why: str) -> None:
         """Give up on a network: a reason for all its candidates."""
 
-    def enter(self, network: Network, like: str) -> None:
-        """A network made in the course of the plan joins the race, in every way in which another, ``like``, is run."""
+    def enter(self, network: Network, like: str, *, child: bool = False) -> None:
+        """A network made in the course of the plan joins the race, in every way in which another, ``like``, is run.
+
+        One that was compressed from the other is its ``child``: what it lost and gained is judged against that.
+        """
 
     def foresee(self, sentence: str) -> None:
         """What more budget would likely buy, for the reader of the decision: an estimate, on which nothing rests."""

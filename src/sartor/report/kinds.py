@@ -36,6 +36,7 @@ _KIND_OF: Mapping[str, str] = {
     "NOT_TRIED": "stopped",
     "NOT_DEPLOYED": "stopped",
     "PRUNED_OTHERWISE": "stopped",
+    "FACTORED_OTHERWISE": "stopped",
     "NO_PRODUCTS": "stopped",
     "DIVERGED": "stopped",
     "EFFORT": "stopped",

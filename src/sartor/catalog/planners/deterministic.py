@@ -8,8 +8,10 @@ from statistics import NormalDist
 
 from sartor.catalog.contracts import Action, Plan, Situation
 from sartor.catalog.planners.parts.confirmation import Confirmation
+from sartor.catalog.planners.parts.costly import Costly
 from sartor.catalog.planners.parts.deployment import Deployment
 from sartor.catalog.planners.parts.distil import Distil
+from sartor.catalog.planners.parts.factor import Factor
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.leftover import Leftover
 from sartor.catalog.planners.parts.prospect import GAIN_EXPONENT, falling, prospect
@@ -71,7 +73,9 @@ class _Course:
         self.scout = Scout(situation, self.shop, self.forecast, self.reserve, self.trainer, self.effort)
         self.distil = Distil(situation, self.shop, self.trainer)
         self.deployment = Deployment(situation, self.shop, self.forecast, self.reserve, self.trainer, self.scout)
-        self.prune = Prune(situation, self.shop, self.trainer, self.scout, self.deployment)
+        costly = Costly(situation, self.shop, self.trainer)
+        self.prune = Prune(situation, self.shop, self.trainer, self.scout, self.deployment, costly)
+        self.factor = Factor(situation, self.shop, self.forecast, self.reserve, self.scout, self.deployment, costly)
 
     def run(self) -> Plan:
         yield from self._describe()
@@ -89,6 +93,7 @@ class _Course:
         if waiting:
             yield from self._train_baselines(late=True)
         yield from self.prune.run()
+        yield from self.factor.run()
         leftover = Leftover(self.now, self.shop, self.forecast, self.reserve, self.trainer, self.scout)
         yield from leftover.run(self._is_met_on_validation)
         yield from Confirmation(self.now, self.shop, self.reserve).run()

@@ -45,6 +45,7 @@ CODES = {
     "HALVED": "stopped after a short training that others led",
     "FLOOR_UNREACHABLE": "training stopped when the quality floor could no longer be reached",
     "PRUNED_OTHERWISE": "a pruned shape that was measured only to find out how far to prune",
+    "FACTORED_OTHERWISE": "products of low rank that were tried only to find out how far to go",
     "NO_PRODUCTS": "the network multiplies nothing that fewer bits would speed up",
     "NOT_DEPLOYED": "its network was trained; faster ways to run it were preferred",
     "NOT_TRIED": "the budget ended before it was trained",

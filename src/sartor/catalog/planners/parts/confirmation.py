@@ -78,7 +78,8 @@ class Confirmation:
         if not self.reserve.has_time_for(self.reserve.reference(record.candidate)):
             return
         threads = self.now.requirement.target.threads
-        reference = Candidate(record.candidate.network, UNCOMPRESSED, "torch", "fp32", threads)
+        whole = self.shop.whole(record.candidate.network)
+        reference = Candidate(whole, UNCOMPRESSED, "torch", "fp32", threads)
         weights = self.shop.weights_of(record)
         file = yield from self.shop.exported(reference.network, weights, "torch")
         if file:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from sartor import pruning, tuning
 from sartor.catalog.contracts import Action, Situation
+from sartor.catalog.planners.parts.costly import Costly
 from sartor.catalog.planners.parts.deployment import Deployment
-from sartor.catalog.planners.parts.distil import COSTS
 from sartor.catalog.planners.parts.schedule import is_computed
 from sartor.catalog.planners.parts.scout import Scout
 from sartor.catalog.planners.parts.trainer import Trainer
 from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
 from sartor.jobs import DescribeJob, Start
-from sartor.metrics import COST_METRICS
 from sartor.types import Network, Record
 
 SHARES = (0.9, 0.75, 0.6, 0.5, 0.4, 0.3, 0.2)  # of the channels kept; three measurements find the largest that fits
@@ -26,10 +25,16 @@ class Prune:
     """
 
     def __init__(
-        self, situation: Situation, shop: Workshop, trainer: Trainer, scout: Scout, deployment: Deployment
+        self,
+        situation: Situation,
+        shop: Workshop,
+        trainer: Trainer,
+        scout: Scout,
+        deployment: Deployment,
+        costly: Costly,
     ) -> None:
         self.now, self.shop, self.trainer = situation, shop, trainer
-        self.scout, self.deployment = scout, deployment
+        self.scout, self.deployment, self.costly = scout, deployment, costly
 
     def run(self) -> Step[None]:
         """Prune the best trained network that costs too much; else the best of all, where an objective is a cost."""
@@ -38,7 +43,7 @@ class Prune:
         judged = not any(limit.metric.endswith("_drop") for limit in limits)
         if self.now.requirement.budget.effort == "quick" or not judged or not pruning.is_installed():
             return
-        found = self._too_costly() or self._best_where_less_is_better()
+        found = self.costly.too_costly(_is_prunable) or self.costly.best_where_less_is_better(_is_prunable)
         if found is None:
             return
         whole, weights, wish = found
@@ -50,44 +55,6 @@ class Prune:
         weights = yield from self._train(shape, whole, weights)
         if weights:
             yield from self.deployment.run(shape, weights)
-
-    # ---------------------------------------------------------------------------------------------- what is pruned
-
-    def _too_costly(self) -> tuple[Network, str, str] | None:
-        """The best trained network that only its cost rules out, with its weights, where it is worth the effort."""
-        openings = self.now.open_candidates()
-        costly = {fate.candidate.split("/")[0] for fate in self.now.decision().fates if fate.code in COSTS}
-        fitting = {name.split("/")[0] for name in openings}
-        own = [entry for entry in self._trained() if entry[2].id in fitting]
-        out = [entry for entry in self._trained() if entry[2].id in costly - fitting]
-        if not out:
-            return None
-        error, _, whole, weights, score = min(out, key=lambda entry: entry[:2])
-        best = min((entry[0] for entry in own), default=None)
-        if best is not None and best - error <= self.trainer.standard_error(score):
-            return None
-        return whole, weights, ""
-
-    def _best_where_less_is_better(self) -> tuple[Network, str, str] | None:
-        """The best trained network that fits, where an objective is a cost, with that metric's name."""
-        costs = {metric.name for metric in COST_METRICS}
-        wishes = [(-wish.weight, wish.metric) for wish in self.now.requirement.objectives if wish.metric in costs]
-        fitting = {name.split("/")[0] for name in self.now.open_candidates()}
-        own = [entry for entry in self._trained() if entry[2].id in fitting]
-        if not own or not wishes:
-            return None
-        _, _, whole, weights, _ = min(own, key=lambda entry: entry[:2])
-        return whole, weights, min(wishes)[1]
-
-    def _trained(self) -> list[tuple[float, str, Network, str, float]]:
-        """Error, id, network, weights and score of every whole training of what can be pruned."""
-        return [
-            (self.trainer.promised(result.score, 1.0), network.id, network, result.weights.sha256, result.score)
-            for network in self.shop.networks()
-            if not is_computed(network) and pruning.share_of(network) == 1
-            for job, result in self.now.trained(network.id)
-            if not result.stopped and (result.epochs or job.recipe.epochs) >= self.trainer.fewest(network)
-        ]
 
     def _has_time(self, whole: Network) -> bool:
         """True where a few shapes can be measured and one of them trained; it trains no slower than the whole."""
@@ -148,6 +115,10 @@ class Prune:
             self.now.stop(shape.id, "TOO_LONG_TO_TRAIN", f"there was no time left to train it on from {whole.id}")
             return ""
         return (yield from self.trainer.train(shape, epochs, time, floor=0.0, start=Start(whole, weights)))
+
+
+def _is_prunable(network: Network) -> bool:
+    return not is_computed(network) and pruning.share_of(network) == 1
 
 
 def _speed(record: Record) -> tuple[bool, float, str]:

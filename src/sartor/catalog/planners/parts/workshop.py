@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TypeVar
 
-from sartor import registry, tuning
+from sartor import factoring, registry, tuning
 from sartor.catalog.contracts import Action, Outcome, Purpose, Situation
 from sartor.jobs import CompareJob, CompareSide, CompressJob, EvaluateJob, EvaluateResult, ExportJob, MeasureJob
 from sartor.levels import least, levels_within, on_bytes
@@ -92,6 +92,20 @@ class Workshop:
         if made:
             for key in (weights, ""):
                 self._repaired[candidate.network.id, key, candidate.compressor, candidate.runtime] = made
+        return made
+
+    def factor(self, network: Network, whole: Network, weights: str) -> Step[str]:
+        """The file of a factored network, from its whole's with these weights; empty where it cannot be made.
+
+        It is its file from now on, where only its cost is wanted too: its shape depends on the weights.
+        """
+        root = yield from self.exported(whole, weights, "onnx")
+        options = network.options[factoring.OPTION]
+        made = ""
+        if root:
+            made = yield from self._compress(network, root, factoring.COMPRESSOR, options, trained=True)
+        for key in (weights, ""):
+            self._files[network.id, key, "onnx"] = made
         return made
 
     def _compress(self, network: Network, root: str, compressor: str, more: Options, trained: bool) -> Step[str]:
@@ -186,6 +200,11 @@ class Workshop:
         """Networks that nothing has refused, in catalogue order."""
         found = {r.candidate.network.id: r.candidate.network for r in self.now.records() if not r.refusals}
         return list(found.values())
+
+    def whole(self, network: Network) -> Network:
+        """What a network was factored from; itself where it was not."""
+        wanted = factoring.id_of_whole(network)
+        return next(r.candidate.network for r in self.now.records() if r.candidate.network.id == wanted)
 
     def of(self, network: Network) -> list[Record]:
         """A network's candidates, uncompressed first."""
