@@ -89,8 +89,9 @@ def may_saturate(path: Path) -> bool:
     for node in graph.node:
         for name in node.input[1:2] if node.op_type in _PRODUCTS | _INTEGER_PRODUCTS else ():
             maker = makers.get(name)
-            dequantised = maker is not None and maker.op_type == "DequantizeLinear"
-            stored = name if node.op_type in _INTEGER_PRODUCTS else maker.input[0] if dequantised else ""
+            stored = name if node.op_type in _INTEGER_PRODUCTS else ""
+            if maker is not None and maker.op_type == "DequantizeLinear":
+                stored = maker.input[0]
             if stored not in constants:
                 continue
             weights = numpy_helper.to_array(constants[stored])
