@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from sartor import registry
+from sartor import pruning, registry
 from sartor.catalog.contracts import Variant
 from sartor.catalog.devices.local import identify
 from sartor.errors import MissingExtra, SartorError
 from sartor.evidence import Workspace
 from sartor.execute import Executor
-from sartor.jobs import CompressJob, ExportJob, PrepareJob, Teacher, TrainJob
+from sartor.jobs import CompressJob, ExportJob, PrepareJob, Start, Teacher, TrainJob
 from sartor.prepared import open_data
 from sartor.stages.data import stamp
 from sartor.types import DataCard, DataSource, Network
@@ -36,6 +36,7 @@ from sartor.types import DataCard, DataSource, Network
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CALIBRATION = 300  # what NNCF takes by default, the most of all
 TOLERANCE = 0.5  # of int8-mixed: the mildest that a run asks for
+PRUNED = (0.5, 0.7)  # of the channels
 MORE_EPOCHS = 4  # a pupil may take in the same time
 TRAIN_PICTURES, TEST_PICTURES = 12_000, 1_500  # of CIFAR-10
 Say = Callable[[str], None]
@@ -57,6 +58,7 @@ class Subject:
         runtimes: those of ours that run it; all that are installed where none is named.
         pupils: family and variant of smaller networks that a run would try beside it. Each is trained for as long as
             the subject was at most, on its answers where it reads the same inputs and gives logits too (distillation).
+        pruned: shares of its channels that are cut; what is left is trained on like a pupil.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Subject:
     source: Callable[[Path], DataSource]
     runtimes: tuple[str, ...] = ()
     pupils: tuple[tuple[str, str], ...] = ()
+    pruned: tuple[float, ...] = ()
 
 
 def _digits(folder: Path) -> DataSource:
@@ -117,17 +120,17 @@ def _shared(*parts: str) -> Path:
 _PICTURES, _TEXTS, _ROWS = "image-classification", "text-classification", "tabular-classification"
 _SMALL_CNNS = (("resnet9", "s"), ("resnet9", "xs"), ("convnext-small", "s"), ("mobile", "s"))
 SUBJECTS = (
-    Subject("digits", "ResNet-class", _PICTURES, "resnet9", "m", 60, 45, _digits, pupils=_SMALL_CNNS),
-    Subject("cifar10", "ResNet-class", _PICTURES, "resnet9", "m", 12, 90, _cifar10, pupils=_SMALL_CNNS),
+    Subject("digits", "ResNet-class", _PICTURES, "resnet9", "m", 60, 45, _digits, (), _SMALL_CNNS, PRUNED),
+    Subject("cifar10", "ResNet-class", _PICTURES, "resnet9", "m", 12, 90, _cifar10, (), _SMALL_CNNS, PRUNED),
     Subject(
         "sms_spam", "BERT-class", _TEXTS, "text-transformer", "s", 10, 60,
         lambda folder: DataSource(str(_shared("sms_spam"))),
-        pupils=(("text-transformer", "xs"), ("text-cnn", "s"), ("text-linear", "pieces-20k")),
+        pupils=(("text-transformer", "xs"), ("text-cnn", "s"), ("text-linear", "pieces-20k")), pruned=PRUNED,
     ),
     Subject(
         "spambase", "MLP", _ROWS, "tabular-mlp", "m", 40, 40,
         lambda folder: DataSource(str(_shared("tabular", "spambase.parquet")), label="type"),
-        pupils=(("tabular-mlp", "s"), ("gradient-boosting", "m")),
+        pupils=(("tabular-mlp", "s"), ("gradient-boosting", "m")), pruned=PRUNED,
     ),
 )  # fmt: skip
 SMOKE = Subject("two_sides", "MLP", _ROWS, "tabular-mlp", "s", 8, 0, _two_sides, ("onnxruntime",))
@@ -209,6 +212,9 @@ def _trained(
     teacher = Teacher(network, trained.weights.sha256)
     for family, variant in subject.pupils:
         ours += compressing.pupil(_network(subject, card, family, variant), teacher, trained.seconds)
+    for share in subject.pruned if pruning.is_installed() else ():
+        start = Start(network, trained.weights.sha256)
+        ours += compressing.pupil(pruning.pruned(network, share), teacher, trained.seconds, start)
     (folder / "ours.json").write_text(json.dumps([vars(one) for one in ours], indent=1), encoding="utf-8")
     metric = registry.get("tasks", subject.task).metrics[0].name
     return {
@@ -249,7 +255,7 @@ class _Compressing:
     do: Callable[[str, object], Any]
     say: Say
 
-    def pupil(self, network: Network, teacher: Teacher, seconds: float) -> Iterator[Ours]:
+    def pupil(self, network: Network, teacher: Teacher, seconds: float, start: Start | None = None) -> Iterator[Ours]:
         """Forms of a smaller network, trained for at most so long on the teacher's answers, or on labels alone."""
         family = registry.get("models", network.model)
         recipe = family.recipe(network, self.card.splits["train"].samples, self.subject.epochs * MORE_EPOCHS)
@@ -258,7 +264,8 @@ class _Compressing:
         taught = taught and all(getattr(network, name) == getattr(teacher.network, name) for name in same)
         if taught:
             recipe = replace(recipe, teacher=teacher)
-        title = f"{network.id} {'distilled' if taught else 'in its place'}"
+        recipe = replace(recipe, start=start)
+        title = network.id if start else f"{network.id} {'distilled' if taught else 'in its place'}"
         self.say(f"{self.subject.name}: {title}, for at most {seconds:.0f} s")
         job = TrainJob(
             self.subject.task, network, self.card.fingerprint, recipe, 0, identify().cores, seconds=seconds
