@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--longest", type=float, default=LAST_S, help="seconds of the longest budget (%(default)s)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="the recipe begins no epoch after so long")
     parser.add_argument("--keep", type=Path, default=KEPT, help="where the recipe's epochs lie (%(default)s)")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS / "train_to_accuracy")
     parser.add_argument("--smoke", action="store_true", help="made-up pictures, one epoch: no result")
     asked = parser.parse_args(arguments)
     print(f"CLAIM {(__doc__ or '').splitlines()[0].removeprefix('Claim: ')}", flush=True)
@@ -251,7 +251,7 @@ def _work(asked: argparse.Namespace, passing: Path) -> int:
     keep = passing / "kept" if asked.smoke else asked.keep
     if asked.smoke:
         asked.model, asked.seeds, asked.longest = "resnet9-xs", 1, FIRST_S
-        if asked.results == RESULTS:
+        if asked.results == RESULTS / "train_to_accuracy":
             asked.results = passing / "results"
     keep.mkdir(parents=True, exist_ok=True)
     bench = Bench(source_of(asked, keep), passing / ".sartor", asked.model)

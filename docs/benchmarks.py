@@ -14,6 +14,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS))
 import _briefs  # noqa: E402
 import _frontier  # noqa: E402
+import _training  # noqa: E402
 from _runtimes import section  # noqa: E402
 
 RESULTS = DOCS.parent / "benchmarks" / "results"
@@ -82,7 +83,7 @@ def pages(results: Path = RESULTS) -> dict[str, str]:
     more, charts = section(results, CHARTS)
     lines, made = [*lines, *more], {**made, **charts}
     more, charts = _frontier.section(results, CHARTS)
-    lines, made = [*lines, *more], {**made, **charts}
+    lines, made = [*lines, *more, *_training.section(results)], {**made, **charts}
     for path in sorted(results.glob("predict_latency-*.csv")):
         chart = f"{CHARTS}/predict-latency-{_slug(path.stem.removeprefix('predict_latency-'))}.svg"
         with path.open(newline="", encoding="utf-8") as file:
