@@ -20,7 +20,7 @@ from sartor.types import DataProblem, Split
 
 COLUMNAR = (*sharded.PARQUET, *sharded.ARROW)  # with a schema, and a type for each column
 SHARDS = (*COLUMNAR, *sharded.TAR)  # the forms in which large data lies: many files, many samples each
-TABLES = (*SHARDS, ".csv", ".tsv", ".jsonl", ".ndjson")
+TABLES = (*sharded.PARQUET, ".csv", ".tsv", ".jsonl", ".ndjson", *sharded.ARROW, *sharded.TAR)
 FIRST_ROWS = 100
 """Objects of a JSONL file that are looked at to know its columns: later ones may lack some."""
 
