@@ -256,8 +256,9 @@ def test_shards_larger_than_the_memory_they_may_take(tmp_path, form):
         path = tmp_path / f"part-{shard}{form}"
         rows = [noise.bytes(size) for _ in range(SHARD_MB * 100)]
         if form == ".tar":
-            members = {f"{number}.png": row for number, row in enumerate(rows)}
-            write_tar(path, members | {"0.cls": b"1"})
+            write_tar(
+                path, {f"{n}.{end}": row for n, one in enumerate(rows) for end, row in (("png", one), ("cls", b"1"))}
+            )
             continue
         table = pyarrow.table({"image": rows, "label": [0] * len(rows)})
         if form == ".parquet":
