@@ -9,10 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from running import FAST, ONE_RUNTIME, count_as_probed, run, the_run
+from running import ONE_RUNTIME, count_as_probed, run, the_run
 from sartor.run import load_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Stochastic Optimizer")]
 WIDE = 160
 
 
@@ -49,7 +49,6 @@ def test_a_limit_on_what_may_be_lost_lets_a_model_of_ones_own_be_factored(digits
     count_as_probed(tmp_path / "ws")
     asked = (f"model={tmp_path / 'reader.onnx'}", "search.models=[]", ONE_RUNTIME, "limits.accuracy.max_drop=0.05")
     ended = run(digits, tmp_path, *asked, "budget.effort=balanced", "search.precisions=[fp32, int8]")
-    assert FAST
     assert ended.returncode == 0, ended.stdout + ended.stderr
     file = load_run(the_run(tmp_path))
     thin = [r for r in file.records if "-low-rank-" in r.candidate.id and r.artifact is not None]
