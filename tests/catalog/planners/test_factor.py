@@ -137,7 +137,7 @@ def test_what_loses_at_any_share_or_is_declined_is_not_shipped():
 
 
 def test_a_network_too_slow_is_factored_as_far_as_it_takes_and_fewer_weights_answer_a_wish_for_size():
-    tight = (("accuracy.min", 0.75), ("latency_p95_ms.max", 0.35))  # resnet9-m and larger are too slow in every way
+    tight = (("accuracy.min", 0.75), ("latency_p95_ms.max", 0.37))  # resnet9-m and larger are too slow in every way
 
     class Unprunable(Thin):
         def _describe(self, job, dice):
