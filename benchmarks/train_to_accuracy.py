@@ -178,10 +178,10 @@ def _epoch(module: Any, optimizer: Any, train: _classic.Pictures, number: int) -
     return spent
 
 
-def reach(bench: Bench, target: float, seeds: int, last: float, say: Say) -> list[Ours]:
+def reach(bench: Bench, target: float, seeds: int, first: float, last: float, say: Say) -> list[Ours]:
     """Trainings of growing budgets, all seeds of each, until their mean reaches the target."""
     tried: list[Ours] = []
-    budget = FIRST_S
+    budget = first
     while budget <= last:
         now = []
         for seed in range(seeds):
@@ -266,7 +266,7 @@ def _work(asked: argparse.Namespace, passing: Path) -> int:
             print("the recipe is not done; call again to go on")
             return 3
     target = recipe.accuracy if recipe else asked.target
-    tried = reach(bench, target, asked.seeds, asked.longest, say)
+    tried = reach(bench, target, asked.seeds, 1.0 if asked.smoke else FIRST_S, asked.longest, say)
     return _conclude(asked, bench, recipe, target, tried)
 
 

@@ -186,6 +186,29 @@ def test_latencies_of_a_few_graphs_are_predicted(tmp_path):
     assert float(rows["sartor"]["mean_error"]) > 0
 
 
+@pytest.mark.slow
+def test_a_trainer_reaches_what_a_recipe_does(tmp_path):
+    pytest.importorskip("torch")
+    done = start("train_to_accuracy.py", "--smoke", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("train_to_accuracy-*.csv")
+    *rows, verdict = csv.DictReader(path.read_text().splitlines())
+    recipe, ours = ([row for row in rows if row["row"] == name] for name in ("recipe", "ours"))
+    assert float(ours[-1]["score"]) >= float(recipe[-1]["score"]) == float(ours[-1]["target"])
+    assert verdict["verdict"] == "FAILS"  # a process takes longer to start than the recipe learns
+    assert float(ours[-1]["wall"]) > float(ours[-1]["trained"]) > 0
+
+
+@pytest.mark.slow
+def test_ways_to_fine_tune_a_tiny_checkpoint(tmp_path):
+    pytest.importorskip("transformers")
+    done = start("fine_tuning.py", "--smoke", "--csv", str(tmp_path / "lines.csv"))
+    assert done.stdout.startswith("CLAIM "), done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith(("HOLDS", "FAILS"))
+    ways = {line.split(",")[2] for line in (tmp_path / "lines.csv").read_text().splitlines()}
+    assert {"head", "whole", "slower 0.1"} <= ways
+
+
 def test_quoted_devices_on_a_made_up_latency(tmp_path):
     done = start("quoted_devices.py", "--smoke", "--csv", str(tmp_path / "pairs.csv"))
     assert done.returncode == 0, done.stderr
