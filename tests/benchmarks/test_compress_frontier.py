@@ -212,7 +212,10 @@ def test_every_peer_has_its_maker_and_its_versions():
 def test_every_compressor_of_the_catalogue_takes_part():
     from sartor import registry
 
-    assert {compressor for _, _, compressor in part("subjects").ways()} == set(registry.names("compressors"))
+    whole = {
+        name for name in registry.names("compressors") if not hasattr(registry.get("compressors", name), "reshapes")
+    }
+    assert {compressor for _, _, compressor in part("subjects").ways()} == whole
 
 
 # ------------------------------------------------------------------------------------------------- the result

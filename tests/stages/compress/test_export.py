@@ -53,7 +53,12 @@ def catalogue():
     for name in registry.names("models"):
         family = registry.get("models", name)
         if TASK in family.tasks and not hasattr(family, "cost"):  # those run a file that a requirement names
-            smallest = next(iter(family.variants(card, ((32, 32),), "thorough")))
+            try:
+                smallest = next(iter(family.variants(card, ((32, 32),), "thorough")))
+            except Unsupported as refusal:
+                if refusal.code != "NO_CHECKPOINT":
+                    raise
+                continue
             options, size = dict(smallest.options), tuple(smallest.input_size)
             yield Network(name, smallest.name, options, size, CLASSES)
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from sartor import registry
+from sartor.errors import Unsupported
 from sartor.jobs import DescribeJob
 from sartor.stages.predict import describe
 from sartor.types import DataCard, Network, SplitCard
@@ -147,7 +148,13 @@ def catalogue():
         family = registry.get("models", name)
         if "image-classification" not in family.tasks or hasattr(family, "cost"):
             continue  # not of the task, or run with a file that a requirement names
-        for variant in family.variants(card, ((32, 32),), "balanced"):
+        try:
+            variants = list(family.variants(card, ((32, 32),), "balanced"))
+        except Unsupported as refusal:
+            if refusal.code != "NO_CHECKPOINT":
+                raise
+            continue
+        for variant in variants:
             yield Network(name, variant.name, dict(variant.options), tuple(variant.input_size), 5)
 
 

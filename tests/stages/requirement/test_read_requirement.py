@@ -177,7 +177,7 @@ numbers = st.floats(min_value=1e-9, max_value=1, exclude_max=True, allow_subnorm
     options=st.dictionaries(
         st.text(min_size=4, max_size=40)
         .filter(lambda key: not any(sign in key for sign in "\0"))
-        .map(lambda key: f"x_{key}_option"),
+        .map(lambda key: f"qqqq_{key}_qqqq_option"),
         st.integers() | st.booleans() | st.text().filter(lambda text: "\0" not in text),
     ),
     threads=st.integers(1, 4096),
