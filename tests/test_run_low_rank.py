@@ -12,7 +12,7 @@ from sklearn.neural_network import MLPClassifier
 from running import ONE_RUNTIME, count_as_probed, run, the_run
 from sartor.run import load_run
 
-pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:Stochastic Optimizer")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.filterwarnings("ignore:Stochastic Optimizer")]
 WIDE = 160
 
 

@@ -186,6 +186,7 @@ def test_latencies_of_a_few_graphs_are_predicted(tmp_path):
     assert float(rows["sartor"]["mean_error"]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_a_trainer_reaches_what_a_recipe_does(tmp_path):
     pytest.importorskip("torch")

@@ -103,6 +103,7 @@ def test_adapters_are_offered_where_there_is_time_and_what_makes_them(data, snap
     assert [codes for name, codes in refusals.items() if not name.endswith("-lora")] == [[]]
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_a_run_searches_the_whole_and_adapters_and_measures_them_once(data, snapshot, tmp_path):
     """Through the command line; what is trained last hangs on the machine, so that is not asked."""
