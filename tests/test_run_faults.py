@@ -27,7 +27,7 @@ def run(digits, home, *more):
     return run_to_its_end(digits, home, ONE_RUNTIME, *more)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_killed_at_any_moment_the_same_command_continues(digits, tmp_path, seed):
     if seed:  # the first is killed while it looks at the machine, too
         count_as_probed(tmp_path / "ws")
@@ -98,7 +98,7 @@ def test_two_runs_of_the_same_requirement_do_not_mix(digits, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to mount a small file system")
-@pytest.mark.parametrize("kilobytes", [300, 1200])
+@pytest.mark.parametrize("kilobytes", [300, pytest.param(1200, marks=pytest.mark.long)])
 def test_a_full_disk_is_told_and_loses_nothing(digits, tmp_path, kilobytes):
     small = tmp_path / "small"
     small.mkdir()
