@@ -202,6 +202,19 @@ def write_rows(folder: Path, stem: str, rows: Sequence[Row], conditions: Mapping
     return path
 
 
+def write_table(path: Path, rows: Sequence[Mapping[str, object]], around: Mapping[str, object]) -> Path:
+    """Write rows whose columns differ as one CSV; ``around`` stands in each. Floats get six digits."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*columns, *around])
+        writer.writeheader()
+        for row in rows:
+            rounded = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+            writer.writerow({**rounded, **around})
+    return path
+
+
 def slug(text: str) -> str:
     """A part of a file name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")

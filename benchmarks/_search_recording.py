@@ -21,12 +21,20 @@ from sartor.findings import Findings
 from sartor.jobs import DescribeJob, TrainJob
 from sartor.run import Silence, place_of, survey
 from sartor.stages.requirement import read_requirement
-from sartor.types import Network, Record
+from sartor.types import DataSource, Network, Record
 
 RUNGS = (0.5, 2.0, 8.0, 32.0, 128.0)
 """Epochs of the grid's trainings; what lies between two is interpolated where it is replayed."""
 FEW = 2.0  # epochs whose rate says how long more of them take; of fewer the first steps take most
 PROBE_SECONDS = 0.5
+
+
+def _named(source: DataSource) -> DataSource:
+    """The source by the names of its files: where they lay is nobody's business."""
+    names = {
+        side: Path(getattr(source, side)).name for side in ("train", "validation", "test") if getattr(source, side)
+    }
+    return replace(source, **names)
 
 
 class OutOfTime(Exception):
@@ -61,7 +69,7 @@ class Recorder:
         findings.learn(*described)
         recording: dict[str, Any] = {
             "task": self.asked.task,
-            "requirement": to_plain(self.asked),
+            "requirement": to_plain(replace(self.asked, data=_named(self.asked.data))),
             "card": to_plain(replace(findings.card, problems=())),
             "device": to_plain(findings.device),
             "costs": to_plain(described[1].result.costs),

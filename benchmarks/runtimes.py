@@ -16,7 +16,6 @@ Each case is asked twice: where only fp32 will do, and where any precision will.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import sys
@@ -28,7 +27,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from _protocol import RESULTS, conditions_line, slug, surroundings
+from _protocol import RESULTS, conditions_line, slug, surroundings, write_table
 from _runtime_models import MODELS, SMOKE
 from _runtime_ways import (
     COMPILED,
@@ -324,15 +323,7 @@ def _work(asked: argparse.Namespace, say: Say) -> int:
 
 def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     everything = {name: value for name, value in surroundings().items() if name not in ("date", "load_1m")}
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*columns, *everything])
-        writer.writeheader()
-        for row in rows:
-            rounded = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-            writer.writerow({**rounded, **everything})
-    return path
+    return write_table(path, rows, everything)
 
 
 def _done(cases: Sequence[Case], folder: Path) -> list[Found]:

@@ -14,7 +14,6 @@ of all seeds on the same validation split is the recipe's, so no run is told the
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import os
@@ -28,7 +27,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-from _protocol import RESULTS, conditions_line, slug, surroundings
+from _protocol import RESULTS, conditions_line, slug, surroundings, write_table
 
 from sartor import registry
 from sartor.catalog.devices.local import identify
@@ -306,16 +305,7 @@ def write(
     for number, (seconds, score) in enumerate(recipe.curve if recipe else (), start=1):
         rows.append({"row": "recipe", "epochs": number, "trained": seconds, "score": score, "target": target})
     rows.append({"row": "verdict", "verdict": verdict[0], "note": verdict[1]})
-    around = surroundings()
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*columns, *around])
-        writer.writeheader()
-        for row in rows:
-            rounded = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-            writer.writerow({**rounded, **around})
-    return path
+    return write_table(path, rows, surroundings())
 
 
 def _say(line: str) -> None:

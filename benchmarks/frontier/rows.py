@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from _protocol import CONFIDENCE, surroundings
+from _protocol import CONFIDENCE, surroundings, write_table
 
 from frontier.recording import Entry
 from frontier.verdict import (
@@ -117,13 +116,4 @@ def write(path: Path, rows: Sequence[Row], parts: Sequence[Ruling]) -> Path:
     around["confidence"] = CONFIDENCE
     verdicts = [{"row": "verdict", "verdict": part.word, "note": part.what} for part in parts]
     verdicts.append({"row": "verdict", "side": "all", "verdict": overall(parts)})
-    every = [*rows, *verdicts]
-    columns = list(dict.fromkeys(name for row in every for name in row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*columns, *around])
-        writer.writeheader()
-        for row in every:
-            rounded = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-            writer.writerow({**rounded, **around})
-    return path
+    return write_table(path, [*rows, *verdicts], around)

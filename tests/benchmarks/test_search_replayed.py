@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,9 @@ def test_no_long_training_goes_into_a_network_that_only_noise_lets_fit(search, s
     assert score > 0.95 * recording.best(limits)
     assert held == score
     assert spent < 0.11 * recording.exhaustive_s()
+
+
+def test_a_recording_names_no_place_of_the_machine_that_made_it():
+    for path in (BENCHMARKS / "results" / "search").glob("grid-*.json"):
+        data = json.loads(path.read_text(encoding="utf-8"))["requirement"]["data"]
+        assert not any(Path(data[side]).is_absolute() for side in ("train", "validation", "test")), path.name
