@@ -32,8 +32,18 @@ def test_families_that_few_runtimes_can_run_are_named(capsys):
     ways = [(net, "onnxruntime"), (net, "openvino"), (tree, "onnxruntime")]
     records = [Record(Candidate(network, "none", runtime, "fp32", 1)) for network, runtime in ways]
     text = said(capsys, lambda progress: progress.searching(records))
-    assert "2 networks in 2 ways" in text
+    assert "3: 0 baselines, 2 networks in up to 2 ways" in text
+    assert "declined" not in text
     assert text.endswith("; gradient-boosting in fp32 onnxruntime alone")
+
+
+def test_what_is_declined_at_once_counts_as_no_network(capsys):
+    net, needy = Network("tabular-mlp", "s", {}, (8,), 2), Network("text-encoder", "", {}, (8,), 2)
+    records = [Record(Candidate(net, "none", "onnxruntime", "fp32", 1))]
+    refusals = (Refusal("NO_CHECKPOINT", "name its folder"),)
+    records.append(Record(Candidate(needy, "none", "onnxruntime", "fp32", 1), refusals=refusals))
+    text = said(capsys, lambda progress: progress.searching(records))
+    assert "2: 0 baselines, 1 networks in up to 1 ways (fp32 onnxruntime); 1 declined at once" in text
 
 
 def test_a_phase_is_said_once_however_often_the_run_comes_back_to_it(capsys):

@@ -98,12 +98,14 @@ class Progress(Silence):
     def searching(self, records: Sequence[Record]) -> None:
         networks = {r.candidate.network.id for r in records}
         baselines = {r.candidate.network.id for r in records if r.notes.get("baseline")}
-        others = len(networks) - len(baselines)
+        declined = networks - {r.candidate.network.id for r in records if not r.refusals}
+        others = len(networks - baselines - declined)
         ways = sorted({f"{r.candidate.precision} {r.candidate.runtime}" for r in records})
         self._line(
             "Candidates",
-            say(f"{len(records)} = {len(baselines)} baselines + {others} networks in {len(ways)} ways")
+            say(f"{len(records)}: {len(baselines - declined)} baselines, {others} networks in up to {len(ways)} ways")
             + f" ({', '.join(ways)})"
+            + (say("; ") + say(f"{len(declined)} declined at once") if declined else "")
             + "".join(say("; ") + say(f"{model} in {names} alone") for model, names in _in_few_ways(records).items()),
         )
 
