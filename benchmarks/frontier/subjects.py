@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from sartor import pruning, registry
+from sartor import factoring, pruning, registry
 from sartor.catalog.contracts import Variant
 from sartor.catalog.devices.local import identify
 from sartor.errors import MissingExtra, SartorError
@@ -37,6 +37,7 @@ SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CALIBRATION = 300  # what NNCF takes by default, the most of all
 TOLERANCE = 0.5  # of int8-mixed: the mildest that a run asks for
 PRUNED = (0.5, 0.7)  # of the channels
+FACTORED = (0.5, 0.25)  # of the operations that are left
 MORE_EPOCHS = 4  # a pupil may take in the same time
 TRAIN_PICTURES, TEST_PICTURES = 12_000, 1_500  # of CIFAR-10
 Say = Callable[[str], None]
@@ -59,6 +60,7 @@ class Subject:
         pupils: family and variant of smaller networks that a run would try beside it. Each is trained for as long as
             the subject was at most, on its answers where it reads the same inputs and gives logits too (distillation).
         pruned: shares of its channels that are cut; what is left is trained on like a pupil.
+        factored: shares of its operations that are left when wide products become pairs of thin ones.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Subject:
     runtimes: tuple[str, ...] = ()
     pupils: tuple[tuple[str, str], ...] = ()
     pruned: tuple[float, ...] = ()
+    factored: tuple[float, ...] = FACTORED
 
 
 def _digits(folder: Path) -> DataSource:
@@ -133,7 +136,7 @@ SUBJECTS = (
         pupils=(("tabular-mlp", "s"), ("gradient-boosting", "m")), pruned=PRUNED,
     ),
 )  # fmt: skip
-SMOKE = Subject("two_sides", "MLP", _ROWS, "tabular-mlp", "s", 8, 0, _two_sides, ("onnxruntime",))
+SMOKE = Subject("two_sides", "MLP", _ROWS, "tabular-mlp", "s", 8, 0, _two_sides, ("onnxruntime",), factored=(0.5,))
 
 
 def wanted(named: Sequence[str] | None) -> list[Subject]:
@@ -215,6 +218,8 @@ def _trained(
     for share in subject.pruned if pruning.is_installed() else ():
         start = Start(network, trained.weights.sha256)
         ours += compressing.pupil(pruning.pruned(network, share), teacher, trained.seconds, start)
+    for share in subject.factored:
+        ours += compressing.factored(network, files["fp32.onnx"], share)
     (folder / "ours.json").write_text(json.dumps([vars(one) for one in ours], indent=1), encoding="utf-8")
     metric = registry.get("tasks", subject.task).metrics[0].name
     return {
@@ -273,9 +278,7 @@ class _Compressing:
         weights = self.do("train", job).weights.sha256
         asked = ExportJob(self.subject.task, network, self.card.fingerprint, weights, 1, 0)
         artifact, inputs = self.do("export", asked).artifact, "test.npy"
-        file = f"ours/{network.id}.onnx"
-        (self.folder / "ours").mkdir(exist_ok=True)
-        shutil.copyfile(self.workspace.objects.path(artifact.sha256), self.folder / file)
+        file = self._kept(artifact, network.id)
         if any(getattr(network, name) != getattr(teacher.network, name) for name in same[:2]):
             inputs = f"test-{network.id}.npy"
             rows = open_data(self.card.fingerprint, self.workspace).split("test")
@@ -283,33 +286,50 @@ class _Compressing:
         for form in self.forms(network, artifact, file):
             yield replace(form, name=f"{title}, {form.name}", inputs=inputs)
 
+    def factored(self, whole: Network, parent: Any, share: float) -> Iterator[Ours]:
+        """Forms of a trained network with such a share of its operations left; none where it has no such form."""
+        shape = factoring.factored(whole, share, "operations")
+        try:
+            done = self._compressed(shape, parent, factoring.COMPRESSOR, dict(shape.options[factoring.OPTION]))
+        except SartorError as refusal:
+            self.say(f"{self.subject.name}: {shape.id}: {refusal}")
+            return
+        for form in self.forms(shape, done.artifact, self._kept(done.artifact, shape.id)):
+            yield replace(form, name=f"{shape.id}, {form.name}")
+
     def forms(self, network: Network, parent: Any, file: str) -> Iterator[Ours]:
         """A network in each runtime's precisions, and what repairs them; ``file`` is its own in fp32."""
         device, wanted = identify(), self.subject.runtimes
         made: dict[str, tuple[str, str, str]] = {"none": (file, "", "")}
-        (self.folder / "ours").mkdir(exist_ok=True)
         for runtime, precision, compressor in ways(wanted, _domains(network)):
             if compressor not in made:
-                self.say(f"{self.subject.name}: {network.id}, {compressor}")
                 plugin = registry.get("compressors", compressor)
                 options = dict(plugin.options(device)) | (
                     {"tolerance": TOLERANCE} if hasattr(plugin, "repairs") else {}
                 )
-                job = CompressJob(
-                    compressor, parent.sha256, self.subject.task, self.card.fingerprint, network.input_size, 1, 0,
-                    options, network.encoding, parent.learnt,
-                )  # fmt: skip
-                made[compressor] = self._made(job, f"ours/{network.id}-{compressor}.onnx")
+                try:
+                    done = self._compressed(network, parent, compressor, options)
+                except SartorError as refusal:
+                    made[compressor] = "", str(refusal), ""
+                else:
+                    kept = self._kept(done.artifact, f"{network.id}-{compressor}")
+                    made[compressor] = kept, "", done.remark
             found, error, note = made[compressor]
             yield Ours(f"{compressor}, {runtime}", runtime, precision, found, error, note)
 
-    def _made(self, job: CompressJob, file: str) -> tuple[str, str, str]:
-        try:
-            done = self.do("compress", job)
-        except SartorError as refusal:
-            return "", str(refusal), ""
-        shutil.copyfile(self.workspace.objects.path(done.artifact.sha256), self.folder / file)
-        return file, "", done.remark
+    def _compressed(self, network: Network, parent: Any, compressor: str, options: Mapping[str, Any]) -> Any:
+        self.say(f"{self.subject.name}: {network.id}, {compressor}")
+        job = CompressJob(
+            compressor, parent.sha256, self.subject.task, self.card.fingerprint, network.input_size, 1, 0,
+            options, network.encoding, parent.learnt,
+        )  # fmt: skip
+        return self.do("compress", job)
+
+    def _kept(self, artifact: Any, name: str) -> str:
+        """Put a file beside the others; its path in the subject's folder."""
+        (self.folder / "ours").mkdir(exist_ok=True)
+        shutil.copyfile(self.workspace.objects.path(artifact.sha256), self.folder / "ours" / f"{name}.onnx")
+        return f"ours/{name}.onnx"
 
 
 def _domains(network: Network) -> frozenset[str]:
