@@ -214,7 +214,8 @@ class _Course:
                 seconds = self.trainer.seconds(rates[network.id], short.epochs)
                 if seconds <= DUEL_SHARE * self.trainer.training_time(network):
                     yield from self.trainer.try_plain(network, short.epochs, SLACK * seconds, short.score)
-        ranked = yield from self.scout.assure(ranked, survivors if scores else len(ranked))
+        spare = [network for network in bracket if network not in ranked]  # there was no time to try them
+        ranked = yield from self.scout.assure(ranked, survivors if scores else len(ranked), spare)
         halved, reached = bool(scores), dict[str, float]()
         begun: dict[str, float] = {}  # network -> epochs of its long training
         for network in ranked:

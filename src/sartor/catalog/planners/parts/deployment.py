@@ -45,7 +45,7 @@ class Deployment:
                     return
                 candidate = record.candidate
                 if not value_of(record, "latency_p50_ms"):
-                    yield from self.scout.probe(candidate)
+                    yield from self.scout.probe(candidate, weights)
                 ruled_out = candidate.id not in self.now.open_candidates() and not even_if_ruled_out
                 if not ruled_out or candidate.id in self.reserve.parents(network):
                     begun = True
@@ -92,14 +92,14 @@ class Deployment:
         child = children[parent]
         if self._has_time_for(child, even_if_ruled_out=False):
             if not value_of(child, "latency_p50_ms"):
-                yield from self.scout.probe(child.candidate)
+                yield from self.scout.probe(child.candidate, weights)
             yield from self.shop.evaluate(child.candidate, weights, "validation")
 
     def _has_time_for(self, record: Record, *, even_if_ruled_out: bool) -> bool:
         """True where one more way can be scored, and measured where it was not, before a confirmation."""
         candidate = record.candidate
         seconds = self.forecast.making(candidate) + self.forecast.evaluating(candidate, "validation")
-        seconds += 0.0 if value_of(record, "latency_p50_ms") else self.scout.probing(candidate)
+        seconds += 0.0 if value_of(record, "latency_p50_ms") else self.scout.timing(candidate)
         return self.reserve.has_time_for(
             seconds + (0.0 if even_if_ruled_out else self.reserve.least_confirming(record))
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from sartor.catalog.contracts import Situation
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.schedule import Effort
 from sartor.catalog.planners.parts.threads import one_of_each_way
-from sartor.catalog.planners.parts.workshop import UNCOMPRESSED, Workshop, value_of
-from sartor.types import Candidate, Network, Record
+from sartor.catalog.planners.parts.workshop import UNCOMPRESSED, Workshop, last_cost, value_of
+from sartor.types import Candidate, Limit, Measurement, Network, Record
 
 CONFIRM_SECONDS = 4.0  # timed window per process, or …
 CONFIRM_SHARE = 0.01  # … this share of a small budget, but …
@@ -42,10 +43,35 @@ class Reserve:
                 slowest = max((self.after(one) for one in self.fitting()), default=self.forecast.delivering())
                 self._slowest = records, left, slowest
             return self._slowest[2]
-        return self._after(network, self.deployments(network)) + self._nice(network)
+        most = self.deployments(network)
+        whole = self._after(network, most)
+        if most == 1 and whole > REST_SHARE * self.now.left_s():
+            whole = min(whole, self._least_after(network))
+        return whole + self._nice(network)
 
     def _after(self, network: Network, most: int) -> float:
-        records = self.to_deploy(network, most)
+        return self._judged_and_confirmed(self.to_deploy(network, most))
+
+    def _least_after(self, network: Network) -> float:
+        """Where a compressed way is the fastest, but the time is short: what its parent takes, scored before it."""
+        openings = self.now.open_candidates()
+        ways = self.to_deploy(network, 1)
+        parents = [r for r in ways if not r.parent and r.candidate.id in openings and self.is_likely(r)]
+        return self._judged_and_confirmed(parents or ways)
+
+    def is_likely(self, record: Record) -> bool:
+        """True when the best guess of every cost keeps its limit."""
+        return all(cost is None or limit.holds(cost.value) for limit, cost in self._costs(record))
+
+    def is_sure(self, record: Record) -> bool:
+        """True when every cost keeps its limit whatever its noise."""
+        known = ((limit, cost) for limit, cost in self._costs(record) if cost is not None)
+        return all(limit.holds(cost.high if limit.bound == "max" else cost.low) for limit, cost in known)
+
+    def _costs(self, record: Record) -> list[tuple[Limit, Measurement | None]]:
+        return [(limit, last_cost(record, limit.metric)) for limit in self.now.requirement.limits]
+
+    def _judged_and_confirmed(self, records: Sequence[Record]) -> float:
         confirmed = max((self.confirming(record) for record in records), default=0.0)
         unmeasured = [r.candidate for r in records if not value_of(r, "latency_p50_ms")]
         probed = sum(self.forecast.timing(c, self.effort.probe_seconds, 1) for c in unmeasured)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sartor.catalog.contracts import Action, Situation
 from sartor.catalog.planners.parts.forecast import Forecast
@@ -12,13 +12,13 @@ from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.schedule import Effort, is_computed
 from sartor.catalog.planners.parts.threads import MOST_WAYS, Threads
 from sartor.catalog.planners.parts.trainer import Trainer
-from sartor.catalog.planners.parts.workshop import Step, Workshop, value_of
+from sartor.catalog.planners.parts.workshop import Step, Workshop, last_cost, value_of
 from sartor.types import Candidate, Network, Record
 
 FEWEST_USUAL = 6  # probes at least, where a budget is not small
 FEWEST, SMALL_SHARE = 2, 0.15  # so many probes are made in a small budget too, up to this share of it
 MOST_FEWER = 2  # networks that are tried with fewer threads where nothing fits
-ASSURING_SHARE = 0.15  # of a long training's time at most goes into making sure that a way of its network fits
+ASSURING_SHARE = 0.25  # of a long training's time at most goes into making sure that a way of its network fits
 FRUITLESS_SHARE = 0.6  # of the budget at most goes into a search for anything that fits
 
 
@@ -64,7 +64,7 @@ class Scout:
         while (record := self._next()) is not None:
             probing = self.probing(record.candidate)
             allowance = max(self.effort.probe_share * budget, min(SMALL_SHARE * budget, FEWEST * probing))
-            hopeful = self._is_likely(record) and self._is_trainable(record.candidate.network)
+            hopeful = self.reserve.is_likely(record) and self._is_trainable(record.candidate.network)
             useful = any(self._is_trainable(network) or not hopeful for network in self.reserve.fitting())
             if spent + probing > (allowance if useful else FRUITLESS_SHARE * budget):
                 return
@@ -78,12 +78,16 @@ class Scout:
 
     def probing(self, candidate: Candidate) -> float:
         """Seconds that a probe will take."""
-        return self.forecast.making(candidate) + self.forecast.timing(candidate, self.effort.probe_seconds, 1)
+        return self.forecast.making(candidate) + self.timing(candidate)
 
-    def probe(self, candidate: Candidate) -> Step[None]:
-        """Measure a candidate untrained."""
+    def timing(self, candidate: Candidate) -> float:
+        """Seconds of a probe once its file is there."""
+        return self.forecast.timing(candidate, self.effort.probe_seconds, 1)
+
+    def probe(self, candidate: Candidate, weights: str = "") -> Step[None]:
+        """Measure a candidate before it is a finalist: with random weights, or with those that it will ship."""
         self._asked.add(candidate.id)
-        file = yield from self.shop.file(candidate, "")
+        file = yield from self.shop.file(candidate, weights)
         if file:
             job = self.shop.measure_job(candidate, file, self.effort.probe_seconds, trained=False)
             yield Action("measure", job, candidate.id, "probe")
@@ -137,28 +141,31 @@ class Scout:
         return self.effort.probe_share * self.now.requirement.budget.seconds < FEWEST_USUAL * self.probing(candidate)
 
     def _urgency(self, record: Record, turn: int) -> tuple[float, ...]:
-        """What comes first has the least: likely to fit, trainable, of a family not seen yet, computed, large."""
-        network, likely = record.candidate.network, self._is_likely(record)
+        """What comes first has the least: likely to fit, trainable, of a family not seen yet, computed, large.
+
+        Baselines come before what is trained, as they tell what a process takes; in a small budget after it.
+        """
+        network, likely = record.candidate.network, self.reserve.is_likely(record)
         size, computed = self.shop.size(network), is_computed(network)
-        kind = 1 + bool(record.notes.get("baseline")) if computed else 3
+        kind = 1 if computed else 3
+        if record.notes.get("baseline"):
+            kind = 4 if self._is_tight() else 2
         return not likely, not self._is_trainable(network), turn, kind, -size if likely and not computed else size
 
     def _preference(self, record: Record) -> tuple[float, ...]:
         """Of the ways of a network: one that likely fits, then uncompressed, then fast."""
-        latency = _last(record, "latency_p50_ms")
-        return not self._is_likely(record), bool(record.parent), math.inf if latency is None else latency
+        latency = last_cost(record, "latency_p50_ms")
+        fast = math.inf if latency is None else latency.value
+        return not self.reserve.is_likely(record), bool(record.parent), fast
 
-    def _is_likely(self, record: Record) -> bool:
-        """True when the best guess of every cost keeps its limit."""
-        known = ((limit, _last(record, limit.metric)) for limit in self.now.requirement.limits)
-        return all(value is None or limit.holds(value) for limit, value in known)
-
-    def assure(self, networks: Sequence[Network], wanted: int) -> Step[list[Network]]:
+    def assure(self, networks: Sequence[Network], wanted: int, spare: Sequence[Network] = ()) -> Step[list[Network]]:
         """Networks in order, those behind that are not believed to fit any more now that they were looked at.
 
-        Of so many that get a long training next, each has a way whose measurement keeps every limit at its best guess;
-        until one does ways are measured, in a share of that training's time. Noise that makes an interval wide rules
-        nothing out, and neither does the word of a larger network: it would be a long training for no way that fits.
+        Where too few of them are, those ``spare`` that are believed to come before what is not.
+
+        Of so many that get a long training next, each has a way whose measurement keeps every limit; until one does
+        ways are measured, in a share of that training's time. Noise that makes an interval wide rules nothing out, and
+        neither does the word of a larger network: it would be a long training for no way that can be shown to fit.
         """
         sure: list[Network] = []
         doubtful: list[Network] = []
@@ -167,14 +174,17 @@ class Scout:
                 return [*sure, *networks[place:], *doubtful]
             believed = yield from self._look_at(network)
             (sure if believed else doubtful).append(network)
+        for network in spare:
+            if len(sure) < wanted and (yield from self._look_at(network)):
+                sure.append(network)
         return [*sure, *doubtful]
 
     def _look_at(self, network: Network) -> Step[bool]:
         """Measure ways of a network until one is believed to fit; True if one is, or none could be."""
         room = ASSURING_SHARE * self.trainer.training_time(network)
-        while not any(map(self._is_likely, measured := [r for r in self._open(network) if _is_measured(r)])):
+        while not any(map(self.reserve.is_sure, measured := [r for r in self._open(network) if _is_measured(r)])):
             way = self.best_way(network)
-            if way is None or not self._is_likely(self.shop.record(way.id)):
+            if way is None or not self.reserve.is_likely(self.shop.record(way.id)):
                 return False
             if self.probing(way) > room:
                 return not measured
@@ -196,11 +206,3 @@ class Scout:
 
 def _is_measured(record: Record) -> bool:
     return bool(value_of(record, "latency_p50_ms"))
-
-
-def _last(record: Record, metric: str) -> float | None:
-    """The latest value of a cost, estimates included."""
-    found: Iterable[float] = (
-        m.value for m in reversed(record.measurements) if m.metric.name == metric and m.metric.kind == "cost"
-    )
-    return next(iter(found), None)

@@ -234,3 +234,9 @@ def value_of(record: Record, metric: str) -> float:
     """The last measured value of a metric; 0 where there is none."""
     measured: list[Measurement] = [m for m in record.measurements if m.metric.name == metric and m.basis == "measured"]
     return measured[-1].value if measured else 0.0
+
+
+def last_cost(record: Record, metric: str) -> Measurement | None:
+    """What is known of a cost by now: measured, or estimated."""
+    found = (m for m in reversed(record.measurements) if m.metric.name == metric and m.metric.kind == "cost")
+    return next(found, None)
