@@ -198,7 +198,7 @@ def _trained(
     say: Say,
 ) -> Mapping[str, Any]:
     card: DataCard = do("prepare", PrepareJob(source, subject.task, 0, stamp(source))).card
-    network = _network(subject, card, subject.family, subject.variant)
+    network = network_of(subject, card, subject.family, subject.variant)
     say(f"{subject.name}: training {network.id} for at most {subject.seconds:g} s")
     samples = card.splits["train"].samples
     recipe = registry.get("models", network.model).recipe(network, samples, subject.epochs)
@@ -214,7 +214,7 @@ def _trained(
     ours = list(compressing.forms(network, files["fp32.onnx"], "fp32.onnx"))
     teacher = Teacher(network, trained.weights.sha256)
     for family, variant in subject.pupils:
-        ours += compressing.pupil(_network(subject, card, family, variant), teacher, trained.seconds)
+        ours += compressing.pupil(network_of(subject, card, family, variant), teacher, trained.seconds)
     for share in subject.pruned if pruning.is_installed() else ():
         start = Start(network, trained.weights.sha256)
         ours += compressing.pupil(pruning.pruned(network, share), teacher, trained.seconds, start)
@@ -230,7 +230,12 @@ def _trained(
     }  # fmt: skip
 
 
-def _network(subject: Subject, card: DataCard, family: str, variant: str) -> Network:
+def network_of(subject: Subject, card: DataCard, family: str, variant: str) -> Network:
+    """A size of a family for a subject's data.
+
+    Raises:
+        SartorError: the family offers none of that name.
+    """
     sizes = registry.get("tasks", subject.task).input_sizes(card)
     variants: Iterator[Variant] = registry.get("models", family).variants(card, sizes, "balanced")
     found = next((one for one in variants if one.name == variant), None)

@@ -367,8 +367,14 @@ class Findings:
         for job, result in self._trained[factoring.id_of_whole(network)]:
             if result.weights.sha256 == root.parent and job.recipe.teacher is not None:
                 told.append(f"{job.recipe.teacher.network.id} was its teacher in training")
-            if result.weights.sha256 == root.parent and job.recipe.start is not None:
-                told.append(f"its training began with the weights of {job.recipe.start.network.id}")
+            start = job.recipe.start
+            if result.weights.sha256 == root.parent and start is not None:
+                own = start.network.id == job.network.id
+                told.append(
+                    "its training went on from its own shorter one"
+                    if own
+                    else f"its training began with the weights of {start.network.id}"
+                )
         return [remark for remark in told if remark]
 
 

@@ -210,6 +210,16 @@ def test_ways_to_fine_tune_a_tiny_checkpoint(tmp_path):
     assert {"head", "whole", "slower 0.1"} <= ways
 
 
+def test_warm_starts_on_made_up_points(tmp_path):
+    done = start("warm_starts.py", "--smoke", "--results", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    first, pair, *_, verdict = done.stdout.splitlines()
+    assert first.startswith("CLAIM ")
+    assert "from a short training" in pair
+    assert verdict.startswith(("HOLDS", "OPEN", "FAILS"))
+    assert not list(tmp_path.iterdir())  # a smoke run is nobody's result
+
+
 def test_quoted_devices_on_a_made_up_latency(tmp_path):
     done = start("quoted_devices.py", "--smoke", "--csv", str(tmp_path / "pairs.csv"))
     assert done.returncode == 0, done.stderr

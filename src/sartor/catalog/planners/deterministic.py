@@ -229,7 +229,8 @@ class _Course:
                 continue
             begun[network.id] = epochs
             seconds = max(time / waiting, self.forecast.training())
-            weights = yield from self.trainer.train(network, epochs, seconds, floor=self.trainer.floor())
+            start = self.trainer.so_far(network, epochs)
+            weights = yield from self.trainer.train(network, epochs, seconds, floor=self.trainer.floor(), start=start)
             if weights:
                 yield from self.deployment.run(network, weights)
                 scores.pop(network.id, None)
@@ -288,7 +289,8 @@ class _Course:
         time = self.trainer.training_time(best)
         longer = self.trainer.epochs(best, rates[best.id], time)
         if longer >= LONGER * epochs[best.id]:
-            weights = yield from self.trainer.train(best, longer, time, floor=0.0, again=True)
+            start = self.trainer.so_far(best, longer)
+            weights = yield from self.trainer.train(best, longer, time, floor=0.0, again=True, start=start)
             score = self.trainer.score(best, weights) if weights else scores[best.id]
             if self.trainer.promised(score, 1.0) < self.trainer.promised(scores[best.id], 1.0):
                 yield from self.deployment.run(best, weights)

@@ -15,6 +15,7 @@ from sartor.catalog.planners.parts.workshop import Step
 from sartor.jobs import Start, Teacher, ThroughputJob, TrainJob, TrainResult
 from sartor.types import Network, Record
 
+WARM_SHARE = 0.5  # of a training's epochs, at most, has what it goes on from: more would be the same training twice
 REUSE_SHARE = 0.6  # a training of another run with so large a share of the epochs wanted is not done again
 FEWEST_EPOCHS = 3.0  # a network that would see its data less often in its long training is not begun
 LARGEST_MARGIN = 0.1  # of a score: what is not seen below it is not looked for
@@ -179,6 +180,24 @@ class Trainer:
         job = self._train_job(network, epochs, floor=floor, seconds=seconds, teacher=teacher, start=start)
         return (yield from self._done(job, short, again))
 
+    def so_far(self, network: Network, epochs: float) -> Start | None:
+        """The network's own weights to go on from: of its longest training that was at most half as long; or none.
+
+        A training from there has its whole schedule again. It makes fewer errors than one from random weights, after as
+        many epochs (``benchmarks/warm_starts.py``).
+        """
+        recipe = self._train_job(network, epochs, floor=0.0).recipe
+        if recipe.optimizer == "closed-form" or recipe.adapters:
+            return None
+        shorter = [
+            result
+            for job, result in self.now.trained(network.id)
+            if job.recipe.augment == recipe.augment
+            and (result.epochs or job.recipe.epochs) <= WARM_SHARE * epochs
+            and not result.stopped
+        ]
+        return Start(network, shorter[-1].weights.sha256) if shorter else None
+
     def train_each(self, wanted: Sequence[tuple[Network, float, float]]) -> Step[list[str]]:
         """Weights of short trainings that do not hang on each other, so that they may run at once.
 
@@ -235,13 +254,16 @@ class Trainer:
         return str(found.weights.sha256)
 
     def _known(self, job: TrainJob) -> list[TrainResult]:
-        """Finished trainings that serve for a job, shortest first: not much shorter, and augmented and taught alike."""
+        """Finished trainings that serve for a job, shortest first: not much shorter, and augmented and taught alike.
+
+        One that went on from its network's own weights serves like one from random ones.
+        """
         return [
             result
             for other, result in self.now.trained(job.network.id)
             if other.recipe.augment == job.recipe.augment
             and other.recipe.teacher == job.recipe.teacher
-            and other.recipe.start == job.recipe.start
+            and _others_weights(other) == _others_weights(job)
             and (result.epochs or other.recipe.epochs) >= REUSE_SHARE * job.recipe.epochs
             and not result.stopped
         ]
@@ -316,3 +338,9 @@ class Trainer:
         """The lowest value of the primary metric that a limit allows; 0 without one."""
         floors = [x.value for x in self.requirement.limits if x.metric == self.primary.name and x.bound == "min"]
         return max(floors, default=0.0)
+
+
+def _others_weights(job: TrainJob) -> Start | None:
+    """What a training begins with that another network learnt."""
+    start = job.recipe.start
+    return None if start is None or start.network.id == job.network.id else start
