@@ -75,7 +75,7 @@ layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.dev  ## all tests, the slow ones too, on two processes
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 docs: $(VENV)/.dev  ## write what is generated: the schema, and the reference from the registry and --help
 	$(BIN)/python -m sartor.stages.requirement $(SCHEMA)

@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from running import ONE_RUNTIME, count_as_probed, finished_work, the_run, wait_until, workers_of
+from running import ONE_PRECISION, ONE_RUNTIME, count_as_probed, finished_work, the_run, wait_until, workers_of
 from running import arguments as all_arguments
 from running import run as run_to_its_end
 from sartor.run import load_run
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.slow
 
 
 def arguments(digits, home, *more):
-    return all_arguments(digits, home, ONE_RUNTIME, *more)
+    return all_arguments(digits, home, ONE_RUNTIME, ONE_PRECISION, *more)
 
 
 def run(digits, home, *more):
-    return run_to_its_end(digits, home, ONE_RUNTIME, *more)
+    return run_to_its_end(digits, home, ONE_RUNTIME, ONE_PRECISION, *more)
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])

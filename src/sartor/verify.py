@@ -19,7 +19,7 @@ from sartor.types import DataCard, Limit, Measurement, Record, RunFile, Verdict
 
 SECONDS = 3.0  # timed per process
 PROCESSES = 2
-ATTEMPTS = 3  # while others keep the machine busy
+ATTEMPTS = 3  # while the noise of others leaves a limit open
 _NO_COUNTER = "no energy counter of this machine can be read"
 _RELATIVE = "_drop"  # metrics against the uncompressed parent, which is not in the package
 
@@ -186,7 +186,8 @@ def _measure(
     for attempt in range(ATTEMPTS):
         longer = seconds + attempt
         found = stand.measure(artifact, contents.pipeline, timed_on, seconds=longer, processes=processes).measurements
-        if not any(one.noisy for one in found):
+        checks = [_check(limit, contents, contents.run, found) for limit in contents.requirement.limits]
+        if not any(check.now and check.now.noisy and check.outcome == "inconclusive" for check in checks):
             break
     if card is not None:
         found += stand.evaluate(artifact, contents.pipeline, card)
