@@ -17,6 +17,7 @@ os.environ["SARTOR_LANGUAGE"] = "en"  # whoever runs them: tests read what is sa
 # Tests run on as many processes as there are cores: threads that wait for each other, spinning, take them from others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of some hundred processes compiles everything anew
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what runs in the background, and its children
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

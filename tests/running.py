@@ -17,7 +17,7 @@ from sartor.types import Ceiling
 COMMAND = [sys.executable, "-m", "sartor.cli", "run"]
 FAST = ["search.models=[linear-pixels, majority-class]", "budget.time=2m", "budget.effort=quick"]
 ONE_RUNTIME = "search.runtimes=[onnxruntime]"  # where what is asked does not depend on how many there are
-ONE_PRECISION = "search.precisions=[fp32]"  # nor on a comparison of files, for which processes start by the dozen
+ONE_CANDIDATE = [ONE_RUNTIME, "search.precisions=[fp32]", "search.models=[linear-pixels]"]  # nor on a choice
 
 
 def count_as_probed(workspace):

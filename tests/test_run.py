@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from running import ONE_PRECISION, ONE_RUNTIME, count_as_probed, finished_work, run, the_run
+from running import ONE_CANDIDATE, ONE_RUNTIME, count_as_probed, finished_work, run, the_run
 from sartor.run import load_run
 
 pytestmark = pytest.mark.slow
@@ -69,7 +69,7 @@ def test_what_if_decides_without_computing(done):
 
 def test_an_impossible_limit_ends_with_a_certificate_and_no_model(digits, tmp_path):
     count_as_probed(tmp_path / "ws")
-    ended = run(digits, tmp_path, ONE_RUNTIME, ONE_PRECISION, "limits.latency_p95_ms.max=0.001")
+    ended = run(digits, tmp_path, *ONE_CANDIDATE, "limits.latency_p95_ms.max=0.001")
     assert ended.returncode == 2, ended.stdout + ended.stderr
     assert "INFEASIBLE" in ended.stdout
     file = load_run(the_run(tmp_path))
@@ -105,8 +105,8 @@ def test_a_profile_of_another_machine_is_not_measured_here(digits, done, tmp_pat
 
 def test_a_search_for_int8_alone_keeps_its_parents_to_compare_with(digits, tmp_path):
     count_as_probed(tmp_path / "ws")
-    words = "search.models=[linear-pixels]", "search.precisions=[int8]", ONE_RUNTIME
-    ended = run(digits, tmp_path, *words, "limits.accuracy.min=0.2", "budget.time=40s")
+    words = "search.models=[resnet9]", "search.precisions=[int8]", ONE_RUNTIME
+    ended = run(digits, tmp_path, *words, "limits.accuracy.min=0.2", "budget.time=25s")
     assert ended.returncode in (0, 2, 3), ended.stdout + ended.stderr
     file = load_run(the_run(tmp_path))
     assert {f.code for f in file.decision.fates if "/fp32/" in f.candidate} == {"REFERENCE"}
