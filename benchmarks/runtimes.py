@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches", nargs="*", type=int, default=list(BATCHES))
     parser.add_argument("--work", type=Path, default=KEPT, help="where files and measurements lie")
     parser.add_argument("--results", type=Path, default=RESULTS / "runtimes")
-    parser.add_argument("--smoke", action="store_true", help="two small networks, this environment; no result")
+    parser.add_argument("--smoke", action="store_true", help="two small networks, one thread; no result")
     asked = parser.parse_args(arguments)
 
     def say(line: str) -> None:
@@ -291,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(asked: argparse.Namespace, say: Say) -> int:
     print(f"CLAIM {__doc__.splitlines()[0].removeprefix('Claim: ')}")
-    most = identify().cores
+    most = 1 if asked.smoke else identify().cores
     foreign = not asked.smoke and _other_build(say)
     cases = [Case(model, batch) for batch in (BATCHES[:1] if asked.smoke else asked.batches) for model in asked.models]
     possible = [w for w in ways(most, foreign=foreign) if not (asked.smoke and w.runtime == COMPILED)]

@@ -48,7 +48,7 @@ def _brief(folder: Path, name: str, limits: dict[str, Any], binding: tuple[str, 
         "data": {"train": str(folder / "train.csv"), "label": "kind"},
         "target": {"device": "local", "threads": 1},
         "limits": limits,
-        "budget": {"time": "15s", "effort": "quick"},
+        "budget": {"time": "12s", "effort": "quick"},
         "search": {"models": ["tabular-linear"], "runtimes": ["onnxruntime"], "precisions": ["fp32"]},
     }
-    return Brief(name, "smoke", TASK, "smoke", 15, binding, document, str(folder / "fresh.csv"), "made so")
+    return Brief(name, "smoke", TASK, "smoke", 12, binding, document, str(folder / "fresh.csv"), "made so")
