@@ -106,7 +106,7 @@ def test_a_profile_of_another_machine_is_not_measured_here(digits, done, tmp_pat
 def test_a_search_for_int8_alone_keeps_its_parents_to_compare_with(digits, tmp_path):
     count_as_probed(tmp_path / "ws")
     words = "search.models=[resnet9]", "search.precisions=[int8]", ONE_RUNTIME
-    ended = run(digits, tmp_path, *words, "limits.accuracy.min=0.2", "budget.time=25s")
+    ended = run(digits, tmp_path, *words, "limits.accuracy.min=0.2", "budget.time=30s")
     assert ended.returncode in (0, 2, 3), ended.stdout + ended.stderr
     file = load_run(the_run(tmp_path))
     assert {f.code for f in file.decision.fates if "/fp32/" in f.candidate} == {"REFERENCE"}
