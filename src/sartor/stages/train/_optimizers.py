@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,34 @@ from sartor.stages.train._layers import rate_shares
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _NEWTON_SCHULZ_STEPS = 3
 _REST_RATE = 0.025  # AdamW's rate as a share of Muon's: 3e-3 at batch 512
+
+
+def _leave_compiler_out() -> None:
+    """Keep torch's optimizers from importing its compiler, for two seconds, only to tell it that they are not for it.
+
+    They look for this mark first (``torch/_compile.py``). Nothing here is compiled; a torch that knows no mark imports.
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        plain = getattr(method, "__wrapped__", None)
+        if plain is not None and not hasattr(plain, "__dynamo_disable"):
+            plain.__dynamo_disable = plain
+
+
+def _uncompiled(optimizer: type[torch.optim.Optimizer]) -> Any:
+    """Its step below the wrapper that imports the compiler and turns gradients off."""
+    return torch.no_grad()(inspect.unwrap(optimizer.step))
+
+
+class AdamW(torch.optim.AdamW):
+    """Torch's, without its compiler."""
+
+    step = _uncompiled(torch.optim.AdamW)
+
+
+class SGD(torch.optim.SGD):
+    """Torch's, without its compiler."""
+
+    step = _uncompiled(torch.optim.SGD)
 
 
 class Muon(torch.optim.Optimizer):
@@ -88,6 +117,7 @@ def make_optimizers(module: nn.Module, recipe: Recipe, dtype: torch.dtype) -> li
     Raises:
         Unsupported: the recipe names an optimizer there is not.
     """
+    _leave_compiler_out()
     optimizers: list[torch.optim.Optimizer] = []
     rest, rate = [parameter for parameter in module.parameters() if parameter.requires_grad], recipe.learning_rate
     if recipe.optimizer == "muon":
@@ -98,9 +128,9 @@ def make_optimizers(module: nn.Module, recipe: Recipe, dtype: torch.dtype) -> li
         rest, rate = [parameter for parameter in rest if id(parameter) not in taken], rate * _REST_RATE
     groups = _grouped(rest, recipe.weight_decay, rate, _shares(module, recipe.lowest_rate))
     if recipe.optimizer in ("muon", "adamw"):
-        optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99)))
+        optimizers.append(AdamW(groups, lr=rate, betas=(0.9, 0.99)))
     elif recipe.optimizer == "nesterov":
-        optimizers.append(torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True))
+        optimizers.append(SGD(groups, lr=rate, momentum=0.9, nesterov=True))
     else:
         raise Unsupported("UNKNOWN_OPTIMIZER", f"{recipe.optimizer!r} is not muon, adamw, nesterov or closed-form")
     for optimizer in optimizers:
