@@ -32,6 +32,7 @@ _SIZES = (
 )
 _EFFORTS = ("quick", "balanced", "thorough")
 _MOST_TREES = 6000  # of all classes together
+_FEW_VALUES = 10_000  # up to here one thread: several wait for each other, and beside other work ten times as long
 
 
 @register("models", "gradient-boosting")
@@ -95,7 +96,8 @@ class GradientBoosting:
         trees: Any = module
         pairs = [(inputs[..., -1].clone().numpy(), targets.numpy()) for inputs, targets in batches()]  # not the steps
         rows, truths = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
-        grown = grow(rows, truths, trees, trees.boosters, os.cpu_count() or 1, torch.initial_seed() % 2**31)
+        threads = 1 if rows.size <= _FEW_VALUES else os.cpu_count() or 1
+        grown = grow(rows, truths, trees, trees.boosters, threads, torch.initial_seed() % 2**31)
         known = np.isfinite(rows).any(axis=0)
         middle = np.zeros(rows.shape[1])
         middle[known] = np.nanmedian(np.where(np.isfinite(rows), rows, np.nan)[:, known], axis=0)
