@@ -21,12 +21,14 @@ from sartor.errors import Unsupported
 from sartor.stages.measure.graph_child import is_off_pace
 from sartor.stages.measure.graphs import CHILD, file_of, quantise, time_files
 
-GROUPS = (
-    (("onnxruntime", "fp32"), ("openvino", "fp32")),
-    (("onnxruntime", "int8"), ("openvino", "int8")),
-    (("torch", "fp32"),),
+WAYS = (
+    ("onnxruntime", "fp32"),
+    ("openvino", "fp32"),
+    ("onnxruntime", "int8"),
+    ("openvino", "int8"),
+    ("torch", "fp32"),
 )
-"""Ways to run a graph; those of a group are timed once each, then a part of the networks in all of them again."""
+"""Ways to run a graph, one after the other."""
 PER_FAMILY = 10
 PER_KERNEL = {
     "convolutions": 30,
@@ -81,17 +83,17 @@ COLUMNS = [*(one.name for one in fields(Asked)), "threads", *(one.name for one i
 def plan(catalogue: Sequence[tuple[str, str]], per_family: int = PER_FAMILY) -> list[Asked]:
     """Everything that a recording holds, in the order in which it is timed: all once, then a fifth again.
 
-    A quarter of the networks are timed at both batches and half of them in int8.
+    A way to run is finished, with its pairs, before the next begins: a recording that ends early tells its noise. A
+    quarter of the networks are timed at both batches and half of them in int8.
     """
     asked = []
-    for group in GROUPS:
+    for runtime, precision in WAYS:
         for turn in range(TURNS):
-            for runtime, precision in group:
-                for kind, family, number, place in _chosen(catalogue, per_family, kernels=not turn):
-                    if (precision == "int8" and kind == "network" and place % 2) or (turn and place % 4 != 2):
-                        continue
-                    for batch in _batches(kind, place):
-                        asked.append(Asked(kind, family, number, runtime, precision, batch, turn))
+            for kind, family, number, place in _chosen(catalogue, per_family, kernels=not turn):
+                if (precision == "int8" and kind == "network" and place % 2) or (turn and place % 4 != 2):
+                    continue
+                for batch in _batches(kind, place):
+                    asked.append(Asked(kind, family, number, runtime, precision, batch, turn))
     return asked
 
 
