@@ -42,12 +42,13 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Network:
-    """A graph as it was timed. ``times``: once or twice, in different processes."""
+    """A graph as it was timed. ``times``: medians, once or twice, in different processes; ``quick``: tenths of them."""
 
     kind: str
     family: str
     kernels: tuple[Kernel, ...]
     times: tuple[float, ...]
+    quick: tuple[float, ...]
 
     @property
     def ms(self) -> float:
@@ -127,7 +128,10 @@ def ours(
     train: Sequence[Network], test: Sequence[Network], device: Device, precision: str, threads: int
 ) -> list[Guess]:
     """What a calibration would learn from the others."""
-    timed = [TimedKernels(one.family, one.kernels, one.ms, one.kind != "kernel") for one in train]
+    timed = [
+        TimedKernels(one.family, one.kernels, one.ms, one.kind != "kernel", float(np.exp(np.mean(np.log(one.quick)))))
+        for one in train
+    ]
     speed = learn(timed, device, precision, threads)
     if speed is None:
         return [Guess(1.0) for _ in test]
@@ -244,11 +248,13 @@ def judge(recording: Path, tell: Callable[[str], None]) -> list[dict[str, object
 
 def gathered(recording: Path, tell: Callable[[str], None]) -> dict[tuple[str, str, int], list[Network]]:
     """By runtime, precision and threads: what was timed, with its kernels."""
-    times: dict[tuple[str, str, int], dict[tuple[str, Key], list[float]]] = defaultdict(lambda: defaultdict(list))
+    times: dict[tuple[str, str, int], dict[tuple[str, Key], list[tuple[float, float]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for asked, threads, timed in read(recording):
         if not timed.refusal:
             key = (asked.family, asked.number, asked.batch)
-            times[asked.runtime, asked.precision, threads][asked.kind, key].append(timed.p50_ms)
+            times[asked.runtime, asked.precision, threads][asked.kind, key].append((timed.p50_ms, timed.p10_ms))
     graphs: dict[tuple[str, Key], dict[str, tuple[Kernel, ...]]] = {}
     wanted = sorted({one for some in times.values() for one in some})
     for place, (kind, key) in enumerate(wanted):
@@ -257,7 +263,7 @@ def gathered(recording: Path, tell: Callable[[str], None]) -> dict[tuple[str, st
         graphs[kind, key] = kernels_by_runtime(kind, key)
     return {
         setting: [
-            Network(kind, key[0], as_run(graphs[kind, key][setting[0]], setting[1]), tuple(values))
+            Network(kind, key[0], as_run(graphs[kind, key][setting[0]], setting[1]), *zip(*values, strict=True))
             for (kind, key), values in sorted(some.items())
         ]
         for setting, some in times.items()

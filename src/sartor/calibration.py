@@ -144,4 +144,4 @@ def _quiet(timed: Sequence[tuple[Graph, TimedGraph]], setting: Setting, folder: 
         if not is_off_pace(one.pace_ns, pace):
             model = onnx.load(file_of(folder, family, number, "fp32"))
             kernels = as_run(kernels_of(model, setting.runtime, batch), setting.precision)
-            yield TimedKernels(family, kernels, one.p50_ms, family in NETWORKS)
+            yield TimedKernels(family, kernels, one.p50_ms, family in NETWORKS, one.p10_ms)

@@ -80,7 +80,8 @@ class Kernel:
         kind: ``conv``, ``conv-1x1``, ``conv-depthwise``, ``conv-grouped``, ``conv-transposed``, ``product`` (with
             weights), ``product-computed`` (of two computed matrices), ``lstm``, ``gru``, ``elementwise``, ``norm``,
             ``softmax``, ``pool``, ``pool-whole``, ``reduce``, ``resize``, ``turn``, ``join``, ``move``, ``cast``,
-            ``look-up``, ``trees``, ``free`` (only another shape), ``other``.
+            ``reorder`` (into blocks of channels, or back), ``look-up``, ``trees``, ``free`` (only another shape),
+            ``other``.
         operations: 2 × multiply-accumulates.
         read, written: numbers of activations.
         weights: numbers of constants read whole.
@@ -89,6 +90,7 @@ class Kernel:
         groups, area, stride, images: of a convolution; groups are also heads, ways of a recurrence, images its steps.
         table: numbers of the table that rows are taken from.
         int8: its products run on bytes.
+        axes: sides of the picture that a convolution runs over: 1 of a signal.
     """
 
     kind: str
@@ -108,6 +110,7 @@ class Kernel:
     table: int = 0
     int8: bool = False
     count: int = 1
+    axes: int = field(default=2, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Speeds: what is put in comes out, never below the floor, never less time for more work, intervals that hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -150,3 +152,33 @@ def test_one_graph_far_off_hardly_moves_the_fit():
     before, after = (table @ fitted(table, times, prior) for times in (wanted, spoilt))
     others = np.arange(len(wanted)) != 10
     assert np.abs(np.log(after / before))[others].max() < 0.1
+
+
+def test_what_disturbs_medians_but_not_the_quick_calls_hardly_moves_the_fit():
+    chance = np.random.default_rng(5)
+    disturbed = [replace(one, p10_ms=one.ms, ms=one.ms * float(1 + chance.exponential(0.5))) for one in graphs()]
+    typical = float(np.median([one.ms / one.p10_ms for one in disturbed]))
+    found, without = (
+        learn([replace(one, p10_ms=one.p10_ms * share) for one in disturbed], DEVICE, "fp32", 2) for share in (1, 0)
+    )
+    new = (conv(300, 50, 3), product(9, 99, 55, 2))
+    truth = EXACT.predict(new).value * typical
+    assert found.predict(new).value == pytest.approx(truth, rel=0.03)
+    assert found.error < without.error
+
+
+def test_a_large_family_that_is_off_does_not_outvote_the_others():
+    amounts = np.ones((40, 1))
+    wanted = np.array([1.2] * 30 + [1.0] * 10)  # thirty of one family, ten of ten others
+    families = np.array([0] * 30 + list(range(1, 11)))
+    prior = np.array([1.0])
+    assert fitted(amounts, wanted, prior, families)[0] < 1.08 < fitted(amounts, wanted, prior)[0]
+
+
+def test_signals_and_weights_beyond_the_cache_have_parts_of_their_own():
+    def amounts(kernel):
+        return dict(zip(NAMES, features((kernel,)), strict=True))
+
+    picture, signal = conv(64, 32), replace(conv(64, 32), axes=1)
+    assert amounts(picture)["flat"] == 0 < amounts(signal)["flat"] == picture.operations
+    assert amounts(product(1, 256, 256))["far weights"] == 0 < amounts(product(1, 1024, 1024))["far weights"]

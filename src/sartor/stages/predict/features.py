@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LANES = 16  # columns that a kernel computes at once: what is left over of them is computed in vain
 CACHE_NUMBERS = 1 << 18  # of a megabyte: activations of one kernel beyond it leave the nearer caches
+NEAR_WEIGHTS = 1 << 17  # of half a megabyte: what is beyond it comes from afar in every call
+NEAR_FILTERS = 1 << 16  # the same of a convolution, whose activations share the cache
 
 BLOCK = 8  # channels that a vector holds: layouts in blocks of it suit nothing else
 CONVOLUTIONS = ("conv", "conv-1x1", "conv-depthwise", "conv-grouped", "conv-transposed")
@@ -35,11 +37,15 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "look-up": ("moved", "count"),
     "free": ("count",),
     **dict.fromkeys(
-        ("norm", "scale", "reduce", "pool-whole", "resize", "turn", "join", "move", "cast", "other"), ("moved", "count")
+        ("norm", "scale", "reduce", "pool-whole", "resize", "turn", "join", "move", "cast", "reorder", "other"),
+        ("moved", "count"),
     ),
 }
 """Kind of kernel to the parts that its time is a sum of."""
-WHOLE = ("fused light", "fused heavy", "spilled", "call")
+WHOLE = (
+    *("fused light", "fused heavy", "spilled", "call"),
+    *("flat", "flat packed", "flat depthwise", "far filters", "far weights"),
+)
 """Parts of a call that belong to no kind."""
 NAMES = (*(f"{kind} {part}" for kind, parts in PARTS.items() for part in parts), *WHOLE)
 _PLACE = {name: place for place, name in enumerate(NAMES)}
@@ -57,9 +63,11 @@ def features(kernels: Sequence[Kernel]) -> Array:
         for part in PARTS[kind]:
             found[_PLACE[f"{kind} {part}"]] += kernel.count * amounts[part]
         if kind in PRODUCTS:
+            for part, amount in _shared(kernel, amounts).items():
+                found[_PLACE[part]] += kernel.count * amount
             found[_PLACE["fused light"]] += kernel.count * kernel.light
             found[_PLACE["fused heavy"]] += kernel.count * (0 if kind == "recurrence" else kernel.heavy)
-        spilled = max(0, kernel.read + kernel.written - CACHE_NUMBERS) if kind != "look-up" else 0
+        spilled = max(0, kernel.read + kernel.written - CACHE_NUMBERS) if kind not in ("look-up", "reorder") else 0
         found[_PLACE["spilled"]] += kernel.count * spilled
     found[_PLACE["call"]] = 1.0
     return found
@@ -79,6 +87,22 @@ def _product(kernel: Kernel) -> Mapping[str, float]:
         "summed": sums,
         "weights": float(kernel.weights if kernel.kind not in ALIKE else kernel.weights * kernel.images),
         "count": 1.0,
+    }
+
+
+def _shared(kernel: Kernel, amounts: Mapping[str, float]) -> Mapping[str, float]:
+    """Parts of a product that have one weight for all kinds: of signals (one axis), and of weights beyond the cache."""
+    if kernel.kind == "product":
+        return {"far weights": float(max(0, kernel.weights - NEAR_WEIGHTS))}
+    if kernel.kind not in CONVOLUTIONS:
+        return {}
+    flat = 1.0 if kernel.axes == 1 else 0.0
+    if kernel.kind == "conv-depthwise":
+        return {"flat depthwise": flat * kernel.operations}
+    return {
+        "flat": flat * kernel.operations,
+        "flat packed": flat * amounts["packed"],
+        "far filters": float(max(0, kernel.weights - NEAR_FILTERS)),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sartor.jobs import Kernel
 from sartor.levels import on_bytes
+from sartor.stages.predict.layouts import reorders
 from sartor.stages.predict.operations import Operation, Shape, read_operations
 
 FREE = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Shape", "ConstantOfShape"})
@@ -48,6 +49,7 @@ class Rules:
         product: those that join a matrix product; its bias always does.
         sums: the sum with another value joins a convolution or a product.
         chains: elementwise operations in a row become one kernel.
+        blocks: convolutions run on blocks of channels, and tensors are turned into them and back.
         swish: ``x × sigmoid(x)`` becomes one kernel.
         norm: a sum joins the layer normalisation after it.
     """
@@ -57,6 +59,7 @@ class Rules:
     product: frozenset[str] = frozenset()
     sums: bool = False
     chains: bool = False
+    blocks: bool = False
     swish: bool = False
     norm: bool = False
 
@@ -66,7 +69,7 @@ RULES: Mapping[str, Rules] = {
     "onnxruntime": Rules(
         conv=_ORT_ACTS, product=frozenset({"Relu", "LeakyRelu", "Sigmoid", "Tanh"}), sums=True, swish=True, norm=True
     ),
-    "openvino": Rules(conv=ELEMENTWISE, product=ELEMENTWISE, sums=True, chains=True, swish=True),
+    "openvino": Rules(conv=ELEMENTWISE, product=ELEMENTWISE, sums=True, chains=True, blocks=True, swish=True),
     "torch": Rules(folds=False),
 }
 """Runtime to what it fuses; a runtime that is not named fuses like ONNX Runtime."""
@@ -89,8 +92,9 @@ def fused(operations: Sequence[Operation], runtime: str) -> tuple[Kernel, ...]:
             made[host] = _joined(made[host], operation, operations[host])
             continue
         made[place] = _kernel(operation, users)
+    turns = [Kernel("reorder", read=size, written=size) for size in reorders(operations)] if rules.blocks else []
     counts: dict[Kernel, int] = {}
-    for kernel in made.values():
+    for kernel in (*made.values(), *turns):
         counts[kernel] = counts.get(kernel, 0) + 1
     return tuple(replace(kernel, count=count) for kernel, count in counts.items())
 
@@ -250,6 +254,7 @@ def _convolution(operation: Operation, plain: Kernel) -> Kernel:
         area=area,
         stride=int(steps[-1]),
         images=batch,
+        axes=max(1, len(operation.made) - 2),
     )
 
 
