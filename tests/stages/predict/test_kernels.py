@@ -30,7 +30,8 @@ def by_kind(kernels):
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_residual_block_is_four_kernels_counted_by_hand(runtime):
     found = by_kind(kernels_of(residual(), runtime, 2))
-    assert sorted(found) == ["conv", "conv-1x1", "free", "pool-whole", "product"]
+    turned = ["reorder"] if runtime == "openvino" else []  # what was pooled, out of its blocks
+    assert sorted(found) == ["conv", "conv-1x1", "free", "pool-whole", "product", *turned]
     (conv,) = found["conv"]
     assert conv.operations == 2 * 2 * 4 * 4 * 32 * 16 * 9
     assert (conv.m, conv.n, conv.k, conv.images) == (16, 32, 144, 2)
