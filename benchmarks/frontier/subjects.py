@@ -25,6 +25,7 @@ import numpy as np
 from sartor import factoring, pruning, registry
 from sartor.catalog.contracts import Variant
 from sartor.catalog.devices.local import identify
+from sartor.catalog.planners.parts.repair import repairers
 from sartor.errors import MissingExtra, SartorError
 from sartor.evidence import Workspace
 from sartor.execute import Executor
@@ -351,8 +352,7 @@ def ways(only: Sequence[str] = (), domains: frozenset[str] = frozenset()) -> Ite
         domains: of operators that they have to know.
     """
     device = identify()
-    plugins = [registry.get("compressors", name) for name in registry.names("compressors")]
-    repairs = {plugin.repairs: plugin.name for plugin in plugins if hasattr(plugin, "repairs")}
+    repairs = repairers()
     for name in registry.names("runtimes"):
         runtime = registry.get("runtimes", name)
         if runtime.reference or (only and name not in only) or not domains <= getattr(runtime, "domains", frozenset()):
@@ -363,5 +363,5 @@ def ways(only: Sequence[str] = (), domains: frozenset[str] = frozenset()) -> Ite
             continue
         for precision, compressor in runtime.precisions(device).items():
             yield name, precision, compressor
-            if compressor in repairs:
-                yield name, precision, repairs[compressor]
+            for other in repairs.get(compressor, ()):
+                yield name, precision, other

@@ -212,9 +212,8 @@ def test_every_peer_has_its_maker_and_its_versions():
 def test_every_compressor_of_the_catalogue_takes_part():
     from sartor import registry
 
-    whole = {
-        name for name in registry.names("compressors") if not hasattr(registry.get("compressors", name), "reshapes")
-    }
+    plugins = [plugin for plugin in registry.every("compressors") if not hasattr(plugin, "reshapes")]
+    whole = {plugin.name for plugin in plugins if getattr(plugin, "is_installed", lambda: True)()}
     assert {compressor for _, _, compressor in part("subjects").ways()} == whole
 
 

@@ -286,7 +286,9 @@ class Compressor(Protocol):
     ``computed_in``: such a file is another point than its parent where it is smaller, however fast, and it is tried
     once its parent is trained. ``weight_bytes`` is what a weight takes in its files, for estimates (4 unless told).
     One that no runtime names, and that names another by ``repairs``, is tried where files of that one lost too much;
-    its option ``tolerance`` says which share of that loss may be left, and its files are run like that one's.
+    its option ``tolerance`` says which share of that loss may be left, and its files are run like that one's. Where
+    several do, they are asked in the order of their names until one can. One of an extra says by ``is_installed()``
+    whether it is there.
     One that makes another graph of the same precision says ``reshapes = True``: its files are run like what was not
     compressed, and compressed further like it.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from sartor.catalog.compressors.parts.options import settings_of
+from sartor.catalog.compressors.parts.options import require_tolerance, settings_of
 from sartor.catalog.compressors.parts.qdq import prepare, suiting, weighted_places
 from sartor.catalog.compressors.parts.trials import Method, Trials
 from sartor.errors import Unsupported
@@ -182,7 +182,5 @@ def read_settings(options: Options) -> Settings:
         Unsupported: ``BAD_OPTION``, with what is allowed.
     """
     settings = settings_of("int8-mixed", Settings, options)
-    tolerance = settings.tolerance
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance <= 1:
-        raise Unsupported("BAD_OPTION", f"tolerance is {tolerance!r}; it must be above 0 and at most 1")
+    require_tolerance(settings.tolerance)
     return settings

@@ -34,3 +34,13 @@ def settings_of(compressor: str, settings: type[Settings], options: Options) -> 
     if activation not in ("uint8", "int8"):
         raise Unsupported("BAD_OPTION", f"activation is {activation!r}; it must be uint8 or int8")
     return settings(**options)
+
+
+def require_tolerance(tolerance: object) -> None:
+    """Check the share of the noise of plain int8 that a repair may leave.
+
+    Raises:
+        Unsupported: ``BAD_OPTION`` where it is no number above 0 and at most 1.
+    """
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance <= 1:
+        raise Unsupported("BAD_OPTION", f"tolerance is {tolerance!r}; it must be above 0 and at most 1")

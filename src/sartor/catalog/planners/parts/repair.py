@@ -34,8 +34,7 @@ class Repair:
     ) -> None:
         self.now, self.shop, self.forecast, self.reserve, self.scout = situation, shop, forecast, reserve, scout
         self.primary: Metric = registry.get("tasks", situation.requirement.task).metrics[0]
-        plugins = (registry.get("compressors", name) for name in registry.names("compressors"))
-        self._by: Mapping[str, str] = {plugin.repairs: plugin.name for plugin in plugins if hasattr(plugin, "repairs")}
+        self._by: Mapping[str, tuple[str, ...]] = repairers()
 
     def run(self, network: Network, weights: str, scored: set[str]) -> Step[None]:
         """Repair what was scored, the fastest first; each is scored anew, and timed again where that made it good."""
@@ -43,11 +42,7 @@ class Repair:
         for record in sorted(broken, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id)):
             tolerance = self._tolerance(record)
             for _ in range(ROUNDS):
-                if not self._has_time(record):
-                    return
-                made = yield from self.shop.repair(
-                    record.candidate, weights, self._by[record.candidate.compressor], tolerance
-                )
+                made = yield from self._remade(record, weights, tolerance)
                 if not made:
                     break
                 yield from self.shop.evaluate(record.candidate, weights, "validation")
@@ -55,6 +50,16 @@ class Repair:
                     yield from self.scout.probe(record.candidate)
                     break
                 tolerance = max(STRICTEST, tolerance / STRICTER)
+
+    def _remade(self, record: Record, weights: str, tolerance: float) -> Step[str]:
+        """The file that the first of the repairing compressors makes which can; empty where none can in time."""
+        for compressor in self._by[record.candidate.compressor]:
+            if not self._has_time(record, compressor):
+                return ""
+            made = yield from self.shop.repair(record.candidate, weights, compressor, tolerance)
+            if made:
+                return made
+        return ""
 
     def _lost_too_much(self, record: Record) -> bool:
         """True where quality alone speaks against it, not against its parent, and it is faster than that."""
@@ -104,7 +109,7 @@ class Repair:
         found = (m for m in reversed(record.measurements) if m.metric == self.primary and m.split == "validation")
         return next(found, None)
 
-    def _has_time(self, record: Record) -> bool:
+    def _has_time(self, record: Record, compressor: str) -> bool:
         """True where a confirmation fits behind a repair; what is only nice to know may not any more."""
         candidate = record.candidate
         cost = self.now.cost_of(candidate.network.id)
@@ -113,9 +118,18 @@ class Repair:
         samples = max(8, min(MOST_SAMPLES, PIXELS // math.prod(candidate.network.input_size)))
         ranked = min(layers, RANKED)
         trials = (TRIALS + ranked) * (TRIAL_S + LAYER_S * layers) + (2 * TRIALS + ranked / 4) * samples * call_s
-        made = self.forecast.making(replace(candidate, compressor=self._by[candidate.compressor]))
+        made = self.forecast.making(replace(candidate, compressor=compressor))
         seconds = max(made, trials) + self.forecast.evaluating(candidate, "validation") + self.scout.probing(candidate)
         return self.reserve.has_time_for(seconds + self.reserve.least_confirming(record))
+
+
+def repairers() -> dict[str, tuple[str, ...]]:
+    """Compressor to those installed that repair its files, in the order in which they are asked."""
+    found: dict[str, tuple[str, ...]] = {}
+    for plugin in registry.every("compressors"):
+        if hasattr(plugin, "repairs") and getattr(plugin, "is_installed", lambda: True)():
+            found[plugin.repairs] = (*found.get(plugin.repairs, ()), plugin.name)
+    return found
 
 
 def _misses(fate: Fate) -> set[str]:
