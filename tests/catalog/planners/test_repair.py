@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from world import TASK, World, findings, play
 
 from sartor import registry
@@ -84,16 +85,35 @@ def test_a_second_round_asks_for_more_and_there_is_no_third():
     assert asked[1] < asked[0]
 
 
-def test_what_cannot_be_repaired_stands_as_it_was():
-    class Declined(Lossy):
-        def _do(self, action, key):
-            outcome = super()._do(action, key)
-            if action.stage == "compress" and action.job.compressor == "int8-mixed":
-                return replace(outcome, result=None, refusal=Refusal("NOT_REPAIRED", "pretend"))
-            return outcome
+class Declined(Lossy):
+    """What these compressors are asked to repair they cannot."""
 
+    def __init__(self, lost, *compressors):
+        super().__init__(lost)
+        self.compressors = compressors
+
+    def _do(self, action, key):
+        outcome = super()._do(action, key)
+        if action.stage == "compress" and action.job.compressor in self.compressors:
+            return replace(outcome, result=None, refusal=Refusal("NOT_REPAIRED", "pretend"))
+        return outcome
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_what_mixed_precision_cannot_repair_is_asked_of_the_next_where_that_is_installed(monkeypatch, installed):
+    monkeypatch.setattr(type(registry.get("compressors", "int8-nncf")), "is_installed", lambda self: installed)
     known = start()
-    actions = play(known, Declined(0.1))
+    actions = play(known, Declined(0.1, "int8-mixed"))
+    asked = [a for a in actions if a.stage == "compress" and "tolerance" in a.job.options]
+    first = [a.job.compressor for a in asked if a.job.artifact == asked[0].job.artifact]
+    assert first[:2] == (["int8-mixed", "int8-nncf"] if installed else ["int8-mixed"])
+    assert len({a.job.options["tolerance"] for a in asked[: len(first[:2])]}) == 1
+    assert ("int8-nncf" in {a.job.compressor for a in asked}) == installed
+
+
+def test_what_cannot_be_repaired_stands_as_it_was():
+    known = start()
+    actions = play(known, Declined(0.1, "int8-mixed", "int8-nncf"))
     assert repairs(actions)
     codes = {fate.code for fate in known.decision().fates if "/int8/" in fate.candidate}
     assert "BELOW_FLOOR" in codes
