@@ -36,7 +36,7 @@ from sartor.types import DataCard, DataSource, Network
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CALIBRATION = 300  # what NNCF takes by default, the most of all
-TOLERANCE = 0.5  # of int8-mixed: the mildest that a run asks for
+TOLERANCE = 0.5  # of what repairs: the mildest that a run asks for
 PRUNED = (0.5, 0.7)  # of the channels
 FACTORED = (0.5, 0.25)  # of the operations that are left
 MORE_EPOCHS = 4  # a pupil may take in the same time

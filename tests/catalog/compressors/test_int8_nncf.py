@@ -10,9 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sartor import registry
-from sartor.catalog.compressors.int8_nncf import _import, has_attention, store_activations
+from sartor.catalog.compressors.int8_nncf import _import, has_attention
 from sartor.catalog.compressors.parts.noise import Judge
 from sartor.catalog.compressors.parts.qdq import prepare
+from sartor.catalog.compressors.parts.qdq_suiting import drop_clipping, store_activations, store_biases
 from sartor.catalog.runtimes.onnxruntime import may_saturate
 from sartor.errors import MissingExtra, Unsupported
 from sartor.testing.runtimes import device
@@ -204,4 +205,77 @@ def test_a_zero_point_moves_with_its_type_and_answers_stay_the_same(before, afte
     store_activations(model, after)
     (stored,) = [numpy_helper.to_array(t) for t in model.graph.initializer if t.name != "scale"]
     assert (stored.dtype, int(stored)) == (np.dtype(after), zero + moved)
+    assert np.array_equal(answers(), wanted)
+
+
+@pytest.mark.parametrize(("bias", "stored"), [(3.0, True), (1e9, False)])
+def test_biases_are_stored_in_32_bits_so_that_the_product_runs_in_8(bias, stored):
+    import onnxruntime
+
+    dice = np.random.default_rng(0)
+    weights = dice.integers(-60, 60, (WIDTH, 4), dtype=np.int8)
+    constants = {"weights": weights, "a scale": np.array(0.1, np.float32), "bias": np.full(4, bias, np.float32)}
+    constants |= {"w scale": np.array([0.01, 0.02, 0.03, 0.04], np.float32)}
+    constants |= {"a zero": np.array(128, np.uint8), "w zero": np.zeros(4, np.int8)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "a scale", "a zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "a scale", "a zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["weights", "w scale", "w zero"], ["w"], axis=1),
+        helper.make_node("Gemm", ["d", "w", "bias"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, [1, WIDTH])],
+        [helper.make_tensor_value_info("y", FLOAT, [1, 4])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    values = {"x": dice.normal(size=(1, WIDTH)).astype(np.float32)}
+
+    def answer():
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        return session.run(None, values)[0]
+
+    wanted = answer()
+    store_biases(model)
+    assert ("bias" not in {tensor.name for tensor in model.graph.initializer}) == stored
+    assert np.allclose(answer(), wanted, atol=0.05, rtol=1e-6)
+
+
+@needs_nncf
+def test_onnx_runtime_runs_its_products_in_8_bits(tmp_path):
+    session = registry.get("runtimes", "onnxruntime").load(made(tmp_path), "int8", 1)
+    assert session.effective_precision == "int8"
+
+
+@pytest.mark.parametrize(("zero", "kept"), [(0, False), (128, True)])
+def test_a_relu_goes_only_where_its_quantisation_clips_alike(zero, kept):
+    import onnxruntime
+
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("QuantizeLinear", ["r", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, [300])],
+        [helper.make_tensor_value_info("y", FLOAT, [300])],
+        [
+            numpy_helper.from_array(np.array(0.1, np.float32), "scale"),
+            numpy_helper.from_array(np.array(zero, np.uint8), "zero"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    values = {"x": np.linspace(-30, 30, 300, dtype=np.float32)}
+
+    def answers():
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        return session.run(None, values)[0]
+
+    wanted = answers()
+    drop_clipping(model)
+    assert ("Relu" in {node.op_type for node in model.graph.node}) == kept
     assert np.array_equal(answers(), wanted)

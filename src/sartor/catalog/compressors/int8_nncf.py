@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sartor.catalog.compressors.parts.options import require_tolerance, settings_of
 from sartor.catalog.compressors.parts.qdq import Reader, between, prepare, suiting, weighted_places
+from sartor.catalog.compressors.parts.qdq_suiting import drop_clipping, store_activations, store_biases
 from sartor.catalog.compressors.parts.trials import Trials
 from sartor.errors import MissingExtra, Unsupported
 from sartor.registry import register
@@ -46,8 +47,9 @@ class Int8Nncf:
     """NNCF's quantisation after training: a repair of static int8 that keeps every product in 8 bits.
 
     In networks with attention, what makes one channel of activations loud goes into the weights behind it
-    (SmoothQuant). Ranges are means over the samples, weights have a scale per channel, and biases take back what
-    quantisation shifts. Operators are those that ``int8-static`` quantises, and the file is run like one of its.
+    (SmoothQuant). Ranges are the extremes seen: the means of samples' extremes, NNCF's own choice, left more noise.
+    Weights have a scale per channel, and biases take back what quantisation shifts. Operators are those that
+    ``int8-static`` quantises, and the file is run like one of its.
 
     Source: Xiao et al. 2022, arXiv:2211.10438 (SmoothQuant); Nagel et al. 2019, arXiv:1906.04721 (biases).
     """
@@ -105,6 +107,8 @@ class Int8Nncf:
                 model = prepare(source, prepared)
                 made = quantised(nncf, model, calibration[::2] if compared else calibration, settings)
                 left = share_of_noise(prepared, made, calibration, settings) if compared else 0.0
+            except OSError:  # a full disk is no reason against a graph
+                raise
             except Exception as error:  # NNCF raises classes of its own, all bare Exceptions
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
                 raise Unsupported("QUANTISATION_FAILED", f"NNCF cannot quantise this graph: {reason}") from error
@@ -116,6 +120,8 @@ class Int8Nncf:
 
 def quantised(nncf: Any, model: Any, calibration: Array, settings: Settings) -> Any:
     """The graph (a ``ModelProto`` that ``prepare`` wrote) in 8 bits, ranges from samples (n, …)."""
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
     reader = Reader(model.graph.input[0], calibration)
     chosen = set(between(model.graph, weighted_places(model.graph)))
     made = nncf.quantize(
@@ -130,10 +136,13 @@ def quantised(nncf: Any, model: Any, calibration: Array, settings: Settings) -> 
             names=[node.name for node in model.graph.node if node.name not in chosen], validate=False
         ),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
-            overflow_fix=nncf.OverflowFix.ENABLE if settings.reduce_range else nncf.OverflowFix.DISABLE
+            overflow_fix=nncf.OverflowFix.ENABLE if settings.reduce_range else nncf.OverflowFix.DISABLE,
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
         ),
     )
     store_activations(made, settings.activation)
+    drop_clipping(made)
+    store_biases(made)
     return made
 
 
@@ -152,37 +161,6 @@ def has_attention(graph: Any) -> bool:
     return any(
         node.op_type == "Attention" or (node.op_type == "MatMul" and not held & set(node.input)) for node in graph.node
     )
-
-
-def store_activations(model: Any, wanted: Literal["uint8", "int8"]) -> None:
-    """Store activations with or without a sign, as the device's products want them; their values stay the same.
-
-    NNCF gives a sign to those that go below zero. A byte with a sign is one without, less 128, as its zero point is.
-    """
-    import numpy as np
-    from onnx import numpy_helper
-
-    graph, kind = model.graph, np.dtype(wanted)
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    stored: dict[str, str] = {}  # zero point -> the same one in the type wanted
-    quantised = {node.output[0] for node in graph.node if node.op_type == "QuantizeLinear"}
-    for node in graph.node:
-        if node.op_type != "QuantizeLinear" and not (node.op_type == "DequantizeLinear" and node.input[0] in quantised):
-            continue
-        name = node.input[2]
-        if name not in stored:
-            zero = numpy_helper.to_array(constants[name])
-            stored[name] = name
-            if zero.dtype != kind:
-                moved = zero.astype(np.int16) + (128 if wanted == "uint8" else -128)
-                stored[name] = f"{name}_{wanted}"
-                graph.initializer.append(numpy_helper.from_array(moved.astype(kind), stored[name]))
-        node.input[2] = stored[name]
-    del graph.value_info[:]  # it tells the types that were
-    taken = {name for node in graph.node for name in node.input}
-    for name in stored:
-        if name not in taken:
-            graph.initializer.remove(constants[name])
 
 
 def _import() -> Any:
