@@ -287,8 +287,8 @@ class Compressor(Protocol):
     once its parent is trained. ``weight_bytes`` is what a weight takes in its files, for estimates (4 unless told).
     One that no runtime names, and that names another by ``repairs``, is tried where files of that one lost too much;
     its option ``tolerance`` says which share of that loss may be left, and its files are run like that one's. Where
-    several do, they are asked in the order of their names until one can. One of an extra says by ``is_installed()``
-    whether it is there.
+    several do, they are asked until one can: first those whose files keep every product in bytes, ``in_bytes = True``,
+    for they are faster. One of an extra says by ``is_installed()`` whether it is there.
     One that makes another graph of the same precision says ``reshapes = True``: its files are run like what was not
     compressed, and compressed further like it.
     """

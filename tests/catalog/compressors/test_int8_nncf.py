@@ -55,9 +55,9 @@ def write_attention(path, *, attention=True):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
 
 
-def made(tmp_path, compressor="int8-nncf", samples=SAMPLES, **options):
+def made(tmp_path, compressor="int8-nncf", samples=SAMPLES, attention=True, **options):
     source, target = tmp_path / "source", tmp_path / compressor
-    write_attention(source)
+    write_attention(source, attention=attention)
     registry.get("compressors", compressor).apply(source, target, samples, options, 0)
     return target
 
@@ -140,6 +140,13 @@ def test_a_repair_counts_only_where_it_leaves_as_little_noise_as_was_asked_for(t
     with pytest.raises(Unsupported, match="NOT_REPAIRED: quantised by NNCF it keeps [0-9]+% of the noise"):
         made(tmp_path, tolerance=tolerance)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@needs_nncf
+def test_without_attention_nothing_is_repaired(tmp_path):
+    assert made(tmp_path, attention=False).exists()
+    with pytest.raises(Unsupported, match="NOT_REPAIRED: without attention"):
+        made(tmp_path, attention=False, tolerance=0.5)
 
 
 @needs_nncf
@@ -241,6 +248,31 @@ def test_biases_are_stored_in_32_bits_so_that_the_product_runs_in_8(bias, stored
     store_biases(model)
     assert ("bias" not in {tensor.name for tensor in model.graph.initializer}) == stored
     assert np.allclose(answer(), wanted, atol=0.05, rtol=1e-6)
+
+
+@needs_nncf
+def test_depthwise_convolutions_run_in_onnx_runtime(tmp_path):
+    dice = np.random.default_rng(0)
+    constants = {"w1": dice.normal(size=(8, 3, 3, 3)), "w2": dice.normal(size=(8, 1, 3, 3)), "w3": np.eye(8)[..., None]}
+    constants["w3"] = constants["w3"][..., None]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w1"], ["one"]),
+            helper.make_node("Relu", ["one"], ["bent"]),
+            helper.make_node("Conv", ["bent", "w2"], ["two"], group=8),
+            helper.make_node("Conv", ["two", "w3"], ["y"]),
+        ],
+        "depthwise",
+        [helper.make_tensor_value_info("x", FLOAT, [1, 3, 9, 9])],
+        [helper.make_tensor_value_info("y", FLOAT, [1, 8, 5, 5])],
+        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in constants.items()],
+    )
+    source, target = tmp_path / "source", tmp_path / "target"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), source)
+    samples = dice.normal(size=(16, 3, 9, 9)).astype(np.float32)
+    registry.get("compressors", "int8-nncf").apply(source, target, samples, {}, 0)
+    judge = Judge(prepare(source, tmp_path / "prepared"), samples)
+    assert judge.noise(onnx.load(target)) < 1e-3
 
 
 @needs_nncf

@@ -60,6 +60,7 @@ class Int8Nncf:
     precision = "int8"
     needs_products = True
     repairs = "int8-static"
+    in_bytes = True
     extra = "nncf"
     provenance = Provenance(
         source="https://github.com/openvinotoolkit/nncf", licence="Apache-2.0", paper="https://arxiv.org/abs/2211.10438"
@@ -88,8 +89,8 @@ class Int8Nncf:
 
         Raises:
             Unsupported: ``BAD_OPTION``; ``NOTHING_TO_QUANTISE`` for a graph without weighted operators;
-                ``NO_CALIBRATION`` without samples; ``NOT_REPAIRED`` where more noise is left than the tolerance allows;
-                ``QUANTISATION_FAILED``.
+                ``NO_CALIBRATION`` without samples; ``NOT_REPAIRED`` where more noise is left than the tolerance allows,
+                or would be: in networks without attention; ``QUANTISATION_FAILED``.
             MissingExtra: NNCF is not installed.
         """
         import onnx
@@ -100,14 +101,16 @@ class Int8Nncf:
             raise Unsupported("NO_CALIBRATION", "int8-nncf needs calibration samples and was given none")
         if not weighted_places(onnx.load(source, load_external_data=False).graph):
             raise Unsupported("NOTHING_TO_QUANTISE", "the graph has no convolution or matrix product that may be 8-bit")
+        compared = settings.tolerance < ALL
         with TemporaryDirectory(dir=target.parent, prefix="quantise-") as folder, _quiet():
             nncf, prepared = _import(), Path(folder) / "prepared.onnx"
-            compared = settings.tolerance < ALL
             try:
                 model = prepare(source, prepared)
+                if compared and not has_attention(model.graph):
+                    raise Unsupported("NOT_REPAIRED", "without attention NNCF leaves about the noise of plain int8")
                 made = quantised(nncf, model, calibration[::2] if compared else calibration, settings)
                 left = share_of_noise(prepared, made, calibration, settings) if compared else 0.0
-            except OSError:  # a full disk is no reason against a graph
+            except (OSError, Unsupported):  # a full disk is no reason against a graph
                 raise
             except Exception as error:  # NNCF raises classes of its own, all bare Exceptions
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
@@ -120,6 +123,7 @@ class Int8Nncf:
 
 def quantised(nncf: Any, model: Any, calibration: Array, settings: Settings) -> Any:
     """The graph (a ``ModelProto`` that ``prepare`` wrote) in 8 bits, ranges from samples (n, …)."""
+    from nncf.quantization.advanced_parameters import QuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     reader = Reader(model.graph.input[0], calibration)
@@ -137,6 +141,8 @@ def quantised(nncf: Any, model: Any, calibration: Array, settings: Settings) -> 
         ),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             overflow_fix=nncf.OverflowFix.ENABLE if settings.reduce_range else nncf.OverflowFix.DISABLE,
+            # of depthwise convolutions NNCF would give activations a scale per channel, which ONNX Runtime cannot run
+            activations_quantization_params=QuantizationParameters(per_channel=False),
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
         ),
     )

@@ -125,9 +125,10 @@ class Repair:
 
 def repairers() -> dict[str, tuple[str, ...]]:
     """Compressor to those installed that repair its files, in the order in which they are asked."""
+    plugins = [plugin for plugin in registry.every("compressors") if hasattr(plugin, "repairs")]
     found: dict[str, tuple[str, ...]] = {}
-    for plugin in registry.every("compressors"):
-        if hasattr(plugin, "repairs") and getattr(plugin, "is_installed", lambda: True)():
+    for plugin in sorted(plugins, key=lambda plugin: not getattr(plugin, "in_bytes", False)):
+        if getattr(plugin, "is_installed", lambda: True)():
             found[plugin.repairs] = (*found.get(plugin.repairs, ()), plugin.name)
     return found
 
