@@ -18,7 +18,7 @@ from sartor.catalog.compressors.parts.options import require_tolerance, settings
 from sartor.catalog.compressors.parts.qdq import Reader, between, prepare, suiting, weighted_places
 from sartor.catalog.compressors.parts.qdq_suiting import drop_clipping, store_activations, store_biases
 from sartor.catalog.compressors.parts.trials import Trials
-from sartor.errors import MissingExtra, Unsupported
+from sartor.errors import MissingExtra, SartorError, Unsupported
 from sartor.registry import register
 from sartor.types import Device, Options, Provenance
 
@@ -103,14 +103,14 @@ class Int8Nncf:
             raise Unsupported("NOTHING_TO_QUANTISE", "the graph has no convolution or matrix product that may be 8-bit")
         compared = settings.tolerance < ALL
         with TemporaryDirectory(dir=target.parent, prefix="quantise-") as folder, _quiet():
-            nncf, prepared = _import(), Path(folder) / "prepared.onnx"
+            prepared = Path(folder) / "prepared.onnx"
             try:
                 model = prepare(source, prepared)
                 if compared and not has_attention(model.graph):
                     raise Unsupported("NOT_REPAIRED", "without attention NNCF leaves about the noise of plain int8")
-                made = quantised(nncf, model, calibration[::2] if compared else calibration, settings)
+                made = quantised(_import(), model, calibration[::2] if compared else calibration, settings)
                 left = share_of_noise(prepared, made, calibration, settings) if compared else 0.0
-            except (OSError, Unsupported):  # a full disk is no reason against a graph
+            except (OSError, SartorError):  # a full disk, say, is no reason against a graph
                 raise
             except Exception as error:  # NNCF raises classes of its own, all bare Exceptions
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
