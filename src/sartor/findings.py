@@ -136,12 +136,14 @@ class Findings:
         self._stopped[network] = (code, why)
         self._forget()
 
-    def enter(self, network: Network, like: str, *, child: bool = False) -> None:
+    def enter(self, network: Network, like: str, *, child: bool = False, only: str = "") -> None:
         """Add a network made in the course of a plan, in every way in which another is run with all threads."""
         for seed in list(self._seeds.values()):
             candidate = replace(seed.candidate, network=network)
             shown = registry.get("runtimes", candidate.runtime).reference  # beside the search, to compare with
             if seed.candidate.network.id != like or candidate.fewer or shown or candidate.id in self._seeds:
+                continue
+            if only and candidate.compressor != only:
                 continue
             parent = f"{network.id}{seed.parent.removeprefix(like)}" if seed.parent else ""
             if child:
@@ -365,17 +367,23 @@ class Findings:
             root = self._files[root.parent]
             told.append(self._remarks.get(root.sha256, ""))
         for job, result in self._trained[factoring.id_of_whole(network)]:
-            if result.weights.sha256 == root.parent and job.recipe.teacher is not None:
-                told.append(f"{job.recipe.teacher.network.id} was its teacher in training")
-            start = job.recipe.start
-            if result.weights.sha256 == root.parent and start is not None:
-                own = start.network.id == job.network.id
-                told.append(
-                    "its training went on from its own shorter one"
-                    if own
-                    else f"its training began with the weights of {start.network.id}"
-                )
+            if result.weights.sha256 == root.parent:
+                told += _origins(job)
         return [remark for remark in told if remark]
+
+
+def _origins(job: TrainJob) -> list[str]:
+    """What a training learnt from beside the data, one sentence each."""
+    start, teacher = job.recipe.start, job.recipe.teacher
+    if job.recipe.weight_bits and start is not None:
+        # what it began with teaches it too, where it can
+        return [f"it is {start.network.id} trained on with its products rounded to 8 bits"]
+    told = [f"{teacher.network.id} was its teacher in training"] if teacher is not None else []
+    if start is not None and start.network.id == job.network.id:
+        told.append("its training went on from its own shorter one")
+    elif start is not None:
+        told.append(f"its training began with the weights of {start.network.id}")
+    return told
 
 
 def _tails_beyond_calls(measured: Sequence[Measurement]) -> tuple[Measurement, ...]:

@@ -192,7 +192,8 @@ class Recipe:
     ``start``: whose weights it begins with; random ones where there is none. ``lowest_rate``: the share of the learning
     rate at which the lowest layer learns, those between it and the head at shares between. ``adapters``: rank of the
     matrices that are learnt beside attention projections while all but them and the head stays frozen (LoRA); 0 where
-    every weight is learnt.
+    every weight is learnt. ``weight_bits``: what the weights of products are rounded to in every pass, their inputs to
+    8 bits (quantisation-aware training); 0 where nothing is rounded.
     """
 
     epochs: float
@@ -209,6 +210,7 @@ class Recipe:
     start: Start | None = field(default=None, metadata=LATER)
     lowest_rate: float = field(default=1.0, metadata=LATER)
     adapters: int = field(default=0, metadata=LATER)
+    weight_bits: int = field(default=0, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -426,10 +426,11 @@ class Situation(Protocol):
     def stop(self, network: str, code: str, why: str) -> None:
         """Give up on a network: a reason for all its candidates."""
 
-    def enter(self, network: Network, like: str, *, child: bool = False) -> None:
+    def enter(self, network: Network, like: str, *, child: bool = False, only: str = "") -> None:
         """A network made in the course of the plan joins the race, in every way in which another, ``like``, is run.
 
-        One that was compressed from the other is its ``child``: what it lost and gained is judged against that.
+        One that was compressed from the other is its ``child``: what it lost and gained is judged against that. With
+        ``only``, the name of a compressor, in those ways alone that this one makes files for.
         """
 
     def foresee(self, sentence: str) -> None:

@@ -16,6 +16,7 @@ from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.leftover import Leftover
 from sartor.catalog.planners.parts.prospect import GAIN_EXPONENT, falling, prospect
 from sartor.catalog.planners.parts.prune import Prune
+from sartor.catalog.planners.parts.quantise_aware import QuantiseAware
 from sartor.catalog.planners.parts.reserve import Reserve
 from sartor.catalog.planners.parts.rungs import SLACK, Rungs
 from sartor.catalog.planners.parts.schedule import EFFORTS, Effort, is_computed, largest_first, on_ladder
@@ -73,6 +74,7 @@ class _Course:
         self.scout = Scout(situation, self.shop, self.forecast, self.reserve, self.trainer, self.effort)
         self.distil = Distil(situation, self.shop, self.trainer)
         self.deployment = Deployment(situation, self.shop, self.forecast, self.reserve, self.trainer, self.scout)
+        self.quantise_aware = QuantiseAware(situation, self.shop, self.trainer, self.scout, self.deployment)
         costly = Costly(situation, self.shop, self.trainer)
         self.prune = Prune(situation, self.shop, self.trainer, self.scout, self.deployment, costly)
         self.factor = Factor(situation, self.shop, self.forecast, self.reserve, self.scout, self.deployment, costly)
@@ -92,6 +94,7 @@ class _Course:
             yield from self._train_nearest()
         if waiting:
             yield from self._train_baselines(late=True)
+        yield from self.quantise_aware.run()
         yield from self.prune.run()
         yield from self.factor.run()
         leftover = Leftover(self.now, self.shop, self.forecast, self.reserve, self.trainer, self.scout)

@@ -142,7 +142,8 @@ def _settle(
 
 
 def _recalibrated_score(training: Training, scorer: Scorer) -> float:
-    recalibrate_norms(training.average.module, _sample_batches(training))
+    if not training.job.recipe.weight_bits:  # there the statistics are those of the network it began with
+        recalibrate_norms(training.average.module, _sample_batches(training))
     try:
         return scorer.score(training.average.module).value
     except Unsupported:

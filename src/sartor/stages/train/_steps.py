@@ -52,7 +52,9 @@ class Training:
         self.device = training_device()
         self.task: Task = registry.get("tasks", job.task)
         family: ModelFamily = registry.get("models", job.network.model)
-        self.dtype = training_dtype(self.device) if getattr(family, "autocast", True) else torch.float32
+        # half precision would round again what is rounded to 8 bits
+        exact = job.recipe.weight_bits or not getattr(family, "autocast", True)
+        self.dtype = torch.float32 if exact else training_dtype(self.device)
         train, size, encoding = data.split("train"), job.network.input_size, job.network.encoding
         self._statistics = data.statistics(size, encoding)
         auto = self.task.augmentations(data.card)

@@ -12,6 +12,7 @@ from sartor.networks import example
 from sartor.prepared import PreparedData
 from sartor.pruning import narrow
 from sartor.stages.train._adapters import adapt
+from sartor.stages.train._rounding import simulate
 from sartor.stages.train._weights import built
 
 
@@ -19,7 +20,7 @@ def begun(job: TrainJob, data: PreparedData, workspace: Workspace | None) -> nn.
     """The module of a job with the weights that its training begins with, on the CPU (the caller has seeded torch).
 
     Random ones, or a checkpoint's, where the recipe names no start, and without a workspace, when only its pace is
-    asked for; with adapters on top where the recipe has them. Of layers
+    asked for; with adapters on top where the recipe has them, with products rounded where it wants them so. Of layers
     that are wider than its own the channels with the largest weights stay, those of all coupled layers taken together
     (Fang et al. 2023, arXiv:2301.12900, group importance). Nothing is drawn: the same job always begins alike.
 
@@ -33,6 +34,8 @@ def begun(job: TrainJob, data: PreparedData, workspace: Workspace | None) -> nn.
         _take_over(module, job, job.recipe.start, data, workspace)
     if job.recipe.adapters:
         adapt(module, job.recipe.adapters, job.network.id)
+    if job.recipe.weight_bits:
+        simulate(module, job.recipe.weight_bits)
     return module
 
 

@@ -64,7 +64,7 @@ class Confirmation:
         if not self.reserve.has_time_for(self.reserve.forecast.comparing(record.candidate, other.runtime)):
             return
         file = yield from self.shop.file(record.candidate, weights)
-        other_file = yield from self.shop.file(other, weights)
+        other_file = yield from self.shop.file(other, self.shop.origin(record.candidate.network, weights)[1])
         if file and other_file:
             yield self.shop.comparison(record.candidate, file, other, other_file, "latency_vs_parent")
 
@@ -78,10 +78,10 @@ class Confirmation:
         if not self.reserve.has_time_for(self.reserve.reference(record.candidate)):
             return
         threads = self.now.requirement.target.threads
-        whole = self.shop.whole(record.candidate.network)
-        reference = Candidate(whole, UNCOMPRESSED, "torch", "fp32", threads)
         weights = self.shop.weights_of(record)
-        file = yield from self.shop.exported(reference.network, weights, "torch")
+        whole, whole_weights = self.shop.origin(record.candidate.network, weights)
+        reference = Candidate(whole, UNCOMPRESSED, "torch", "fp32", threads)
+        file = yield from self.shop.exported(whole, whole_weights, "torch")
         if file:
             job = self.shop.measure_job(reference, file, self.reserve.confirm_seconds(), trained=True)
             yield Action("measure", job, reference.id, "confirm")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sartor import rounding
 from sartor.catalog.contracts import Situation
 from sartor.catalog.planners.parts.distil import COSTS
 from sartor.catalog.planners.parts.trainer import Trainer
@@ -25,7 +26,7 @@ class Costly:
         openings = self.now.open_candidates()
         costly = {fate.candidate.split("/")[0] for fate in self.now.decision().fates if fate.code in COSTS}
         fitting = {name.split("/")[0] for name in openings}
-        own = [entry for entry in self.trained(suits) if entry[2].id in fitting]
+        own = [entry for entry in self.trained(lambda n: suits(n) or rounding.is_rounded(n)) if entry[2].id in fitting]
         out = [entry for entry in self.trained(suits) if entry[2].id in costly - fitting]
         if not out:
             return None

@@ -27,7 +27,7 @@ class Distil:
 
     def __init__(self, situation: Situation, shop: Workshop, trainer: Trainer) -> None:
         self.now, self.shop, self.trainer = situation, shop, trainer
-        self._teachable = registry.get("tasks", situation.requirement.task).truth == "class"
+        self.task = situation.requirement.task
 
     def run(self, networks: Sequence[Network], rates: Mapping[str, float]) -> Step[tuple[Network, str] | None]:
         """The best of networks that were trained, with weights of a taught training that beat its own; else nothing.
@@ -42,10 +42,10 @@ class Distil:
             for job, result in self.now.trained(n.id)
             if not result.stopped and job.recipe.teacher is None and not is_computed(n)
         ]
-        if not own or not self._teachable:
+        if not own:
             return None
         error, _, pupil, score, epochs = min(own, key=lambda entry: entry[:2])
-        if not self._gives_logits(pupil) or (1 - BETTER) * error < self.trainer.standard_error(score):
+        if not gives_logits(self.task, pupil) or (1 - BETTER) * error < self.trainer.standard_error(score):
             return None
         rate, most = rates[pupil.id], BETTER * error
         teacher = self._trained(pupil, most)
@@ -110,9 +110,11 @@ class Distil:
             for n in found.values()
             if n.id != pupil.id
             and (n.input_size, n.encoding, n.outputs) == (pupil.input_size, pupil.encoding, pupil.outputs)
-            and self._gives_logits(n)
+            and gives_logits(self.task, n)
             and (n.id in costly or self.now.trained(n.id))
         ]
 
-    def _gives_logits(self, network: Network) -> bool:
-        return not hasattr(registry.get("models", network.model), "loss")
+
+def gives_logits(task: str, network: Network) -> bool:
+    """True where a network answers with logits of classes, which another can learn from."""
+    return registry.get("tasks", task).truth == "class" and not hasattr(registry.get("models", network.model), "loss")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sartor import factoring, registry
+from sartor import factoring, registry, rounding
 from sartor.catalog.contracts import Situation
 from sartor.catalog.planners.parts.costly import Costly
 from sartor.catalog.planners.parts.deployment import Deployment
@@ -68,7 +68,8 @@ class Factor:
 
     def _suits(self, network: Network) -> bool:
         records = self.shop.of(network)
-        return not factoring.is_factored(network) and not any(record.notes.get("baseline") for record in records)
+        made = factoring.is_factored(network) or rounding.is_rounded(network)
+        return not made and not any(record.notes.get("baseline") for record in records)
 
     def _codes(self, whole: Network) -> set[str]:
         return {f.code for f in self.now.decision().fates if f.candidate.split("/")[0] == whole.id}

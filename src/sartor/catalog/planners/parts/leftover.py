@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sartor import factoring
+from sartor import factoring, rounding
 from sartor.catalog.contracts import Situation
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.reserve import Reserve
@@ -55,7 +55,7 @@ class Leftover:
                 continue
             if network.id in self._tried or self.now.trained(network.id) or self.shop.can_wait(record):
                 continue
-            if factoring.is_factored(network):  # has another's weights
+            if factoring.is_factored(network) or rounding.is_rounded(network):  # has another's weights
                 continue
             known = fastest.get(network.id)
             if known is None or _speed(record) < _speed(known):

@@ -57,10 +57,13 @@ def falling(now: Situation, trainer: Trainer, network: Network) -> float:
 def _best(now: Situation, trainer: Trainer) -> tuple[Network, float, float] | None:
     """The chosen network, else the best trained one that is no baseline; with its score and its epochs."""
     chosen = now.decision().chosen.split("/")[0]
+    starts = [job.recipe.start for job, _ in now.trained(chosen) if job.recipe.weight_bits]
+    chosen = next((start.network.id for start in starts if start is not None), chosen)
     found = []
     networks = {r.candidate.network.id: r.candidate.network for r in now.records() if not r.notes.get("baseline")}
     for network in networks.values():
-        trained = [(job, result) for job, result in now.trained(network.id) if not result.stopped]
+        # one for 8 bits is short on purpose
+        trained = [pair for pair in now.trained(network.id) if not pair[1].stopped and not pair[0].recipe.weight_bits]
         if trained:
             job, result = trained[-1]
             key = network.id != chosen, trainer.promised(result.score, 1.0), network.id

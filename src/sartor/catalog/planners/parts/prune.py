@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sartor import pruning, tuning
+from sartor import pruning, rounding, tuning
 from sartor.catalog.contracts import Action, Situation
 from sartor.catalog.planners.parts.costly import Costly
 from sartor.catalog.planners.parts.deployment import Deployment
@@ -118,7 +118,7 @@ class Prune:
 
 
 def _is_prunable(network: Network) -> bool:
-    return not is_computed(network) and pruning.share_of(network) == 1
+    return not is_computed(network) and pruning.share_of(network) == 1 and not rounding.is_rounded(network)
 
 
 def _speed(record: Record) -> tuple[bool, float, str]:

@@ -38,7 +38,7 @@ class Repair:
 
     def run(self, network: Network, weights: str, scored: set[str]) -> Step[None]:
         """Repair what was scored, the fastest first; each is scored anew, and timed again where that made it good."""
-        broken = [r for r in self.shop.of(network) if r.candidate.id in scored and self._lost_too_much(r)]
+        broken = [r for r in self.shop.of(network) if r.candidate.id in scored and self.lost_too_much(r)]
         for record in sorted(broken, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id)):
             tolerance = self._tolerance(record)
             for _ in range(ROUNDS):
@@ -46,7 +46,7 @@ class Repair:
                 if not made:
                     break
                 yield from self.shop.evaluate(record.candidate, weights, "validation")
-                if not self._lost_too_much(self.shop.record(record.candidate.id)):
+                if not self.lost_too_much(self.shop.record(record.candidate.id)):
                     yield from self.scout.probe(record.candidate)
                     break
                 tolerance = max(STRICTEST, tolerance / STRICTER)
@@ -61,7 +61,7 @@ class Repair:
                 return made
         return ""
 
-    def _lost_too_much(self, record: Record) -> bool:
+    def lost_too_much(self, record: Record) -> bool:
         """True where quality alone speaks against it, not against its parent, and it is faster than that."""
         if record.candidate.compressor not in self._by or not record.parent:
             return False

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sartor import registry
+from sartor import registry, rounding
 from sartor.catalog.contracts import Action, Situation
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.reserve import Reserve
@@ -79,14 +79,14 @@ class Trainer:
             return known[-1].samples_per_s
         guess = self._guessed(network, size)
         time = self.training_time()
-        if guess >= least and self._probe_seconds() > PROBE_SHARE * time:
+        if guess >= least and self.probing() > PROBE_SHARE * time:
             return guess
-        if self._probe_seconds() > MOST_PROBE_SHARE * time:
+        if self.probing() > MOST_PROBE_SHARE * time:
             self._unsure[network.id] = "the budget leaves no time to find out how fast it trains"
             return self.expected_rate(network, size)
         highest, job = 0.0, self._train_job(network, 1.0, floor=0.0)
         for attempt in range(RATE_ATTEMPTS):
-            if attempt and self._probe_seconds() > PROBE_SHARE * self.training_time():
+            if attempt and self.probing() > PROBE_SHARE * self.training_time():
                 return highest
             outcome = yield Action(
                 "throughput", ThroughputJob(job, self._throughput_seconds, attempt), network.id, "train"
@@ -139,7 +139,8 @@ class Trainer:
         other, rate = min(self._rates.values(), key=apart)
         return rate * max(1e-9, size(other)) / own
 
-    def _probe_seconds(self) -> float:
+    def probing(self) -> float:
+        """Seconds that finding out a rate takes."""
         return self.forecast.training() + self._throughput_seconds
 
     def doubt(self, network: Network) -> str:
@@ -289,7 +290,7 @@ class Trainer:
         teacher: Teacher | None = None,
         start: Start | None = None,
     ) -> TrainJob:
-        recipe = registry.get("models", network.model).recipe(network, self.samples, epochs)
+        recipe = rounding.gentle(registry.get("models", network.model).recipe(network, self.samples, epochs), network)
         if plain or network.id in self._plain:
             recipe = replace(recipe, augment=())
         recipe = replace(recipe, teacher=teacher, start=start)

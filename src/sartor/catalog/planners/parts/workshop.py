@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TypeVar
 
-from sartor import factoring, registry, tuning
+from sartor import factoring, registry, rounding, tuning
 from sartor.catalog.contracts import Action, Outcome, Purpose, Situation
 from sartor.jobs import CompareJob, CompareSide, CompressJob, EvaluateJob, EvaluateResult, ExportJob, MeasureJob
 from sartor.levels import least, levels_within, on_bytes
@@ -35,10 +35,11 @@ class Workshop:
         parent_outputs = ""
         if record.parent and (split != "test" or self._limits_drop()):
             parent = self.record(record.parent).candidate
-            parent_file = yield from self.file(parent, weights)
+            _, parent_weights = self.origin(candidate.network, weights)
+            parent_file = yield from self.file(parent, parent_weights)
             parent_outputs = self._outputs.get((parent.id, parent_file, split), "")
             if parent_file and not parent_outputs:
-                parent_result = yield from self.evaluate(parent, weights, split)
+                parent_result = yield from self.evaluate(parent, parent_weights, split)
                 parent_outputs = parent_result.outputs if parent_result else ""
         job = EvaluateJob(
             file,
@@ -94,6 +95,10 @@ class Workshop:
                 self._repaired[candidate.network.id, key, candidate.compressor, candidate.runtime] = made
         return made
 
+    def is_repaired(self, candidate: Candidate) -> bool:
+        """Whether a compressor that repairs made its file."""
+        return (candidate.network.id, "", candidate.compressor, candidate.runtime) in self._repaired
+
     def factor(self, network: Network, whole: Network, weights: str) -> Step[str]:
         """The file of a factored network, from its whole's with these weights; empty where it cannot be made.
 
@@ -117,19 +122,24 @@ class Workshop:
             network.input_size,
             self.requirement.target.batch,
             self.requirement.seed,
-            {**registry.get("compressors", compressor).options(self._least_device()), **more},
+            {**self.options(compressor), **more},
             network.encoding,
             self.now.artifact(root).learnt,
         )
         outcome = yield Action("compress", job, network.id, "select" if trained else "probe")
         return "" if outcome.refusal else outcome.result.artifact.sha256
 
+    def options(self, compressor: str) -> Options:
+        """Options of a compressor that suit what its files are to run on."""
+        options: Options = registry.get("compressors", compressor).options(self._least_device())
+        return options
+
     def exported(self, network: Network, weights: str, format: str) -> Step[str]:
         key = (network.id, weights, format)
         if key not in self._files:
             job = ExportJob(
                 self.requirement.task,
-                network if weights else tuning.untuned(network),
+                network if weights else rounding.unrounded(tuning.untuned(network)),
                 self.now.card.fingerprint,
                 weights,
                 self.requirement.target.batch,
@@ -201,10 +211,17 @@ class Workshop:
         found = {r.candidate.network.id: r.candidate.network for r in self.now.records() if not r.refusals}
         return list(found.values())
 
-    def whole(self, network: Network) -> Network:
-        """What a network was factored from; itself where it was not."""
+    def origin(self, network: Network, weights: str) -> tuple[Network, str]:
+        """What a network was factored from, or trained on from for 8 bits, with its weights; itself where it was not.
+
+        That is what a file of it is judged against, as what was compressed is against its float parent.
+        """
+        if rounding.is_rounded(network):
+            jobs = (job for job, result in self.now.trained(network.id) if result.weights.sha256 == weights)
+            start = next(job.recipe.start for job in jobs if job.recipe.start is not None)
+            return start.network, start.weights
         wanted = factoring.id_of_whole(network)
-        return next(r.candidate.network for r in self.now.records() if r.candidate.network.id == wanted)
+        return next(r.candidate.network for r in self.now.records() if r.candidate.network.id == wanted), weights
 
     def of(self, network: Network) -> list[Record]:
         """A network's candidates, uncompressed first."""
