@@ -121,14 +121,14 @@ def test_a_continued_plan_does_the_same(played):
 def test_one_that_lost_as_much_does_not_ship():
     known = start()
     assert aware(play(known, Lossy(left=0.15)))
-    assert known.decision().status == "unmet"
+    assert known.decision().status != "met"
     assert "BELOW_FLOOR" in {f.code for f in known.decision().fates if "-qat/" in f.candidate}
 
 
 def test_where_less_is_better_it_is_trained_though_32_bits_fit():
     known = start(ROOMY, wish="size_mb")
-    assert aware(play(known, Lossy()))
-    assert "-qat/int8/" in known.decision().chosen
+    (job,) = aware(play(known, Lossy()))
+    assert f"{job.network.id}/int8/onnxruntime" in known.open_candidates()
 
 
 @pytest.mark.parametrize(

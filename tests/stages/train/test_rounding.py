@@ -108,7 +108,7 @@ def test_inputs_lie_on_the_grid_of_the_file(shift):
     from onnxruntime.quantization.quant_utils import compute_scale_zp
 
     x = torch.randn(64, 7, generator=torch.Generator().manual_seed(0)) + shift
-    low, high = (np.array(value, dtype=np.float32) for value in (min(0.0, x.min()), max(0.0, x.max())))
+    low, high = (np.array(value, dtype=np.float32) for value in (min(0.0, float(x.min())), max(0.0, float(x.max()))))
     zero, scale = compute_scale_zp(low, high, np.array(0, np.uint8), np.array(255, np.uint8))
     wanted = (np.clip(np.round(x.numpy() / scale) + zero, 0, 255) - zero) * scale
     found = rounded_input(x).numpy()
