@@ -14,11 +14,14 @@ LONG = 40_000.0
 
 
 class Lossy(Gaining):
-    """int8 loses ``lost``, or ``left`` where it was trained for; a repair leaves ``mixed`` of it, or is declined."""
+    """int8 loses ``lost``, or ``left`` where it was trained for; a repair leaves ``mixed`` of it, or is declined.
 
-    def __init__(self, lost=0.15, left=0.001, mixed=None, **more):
+    What was repaired takes ``longer`` times as long.
+    """
+
+    def __init__(self, lost=0.15, left=0.001, mixed=None, longer=1.0, **more):
         super().__init__(0.0, **more)
-        self.lost, self.left, self.mixed = lost, left, mixed
+        self.lost, self.left, self.mixed, self.longer = lost, left, mixed, longer
         self._aware = set()  # files whose weights were trained for 8 bits
 
     def gains(self, recipe):
@@ -50,6 +53,17 @@ class Lossy(Gaining):
         if job.compressor == "int8-mixed":
             lost *= self.mixed or 0.0
         return self._made("onnx", job, size, score - lost, job.compressor)
+
+    def _measure(self, job, dice):
+        result, seconds = super()._measure(job, dice)
+        times = self.longer if self._files[job.artifact][2] == "int8-mixed" else 1.0
+        found = [
+            replace(m, value=m.value * times, low=m.low * times, high=m.high * times)
+            if m.metric.name.startswith("latency")
+            else m
+            for m in result.measurements
+        ]
+        return replace(result, measurements=tuple(found)), seconds
 
 
 def start(limits=SMALL, *, seconds=LONG, effort="balanced", wish=""):
@@ -129,6 +143,15 @@ def test_where_less_is_better_it_is_trained_though_32_bits_fit():
     known = start(ROOMY, wish="size_mb")
     (job,) = aware(play(known, Lossy()))
     assert f"{job.network.id}/int8/onnxruntime" in known.open_candidates()
+
+
+def test_what_its_repair_made_too_slow_is_trained_for_8_bits_instead():
+    fast = (("accuracy.min", 0.82), ("size_mb.max", 0.5), ("latency_p95_ms.max", 0.6))
+    known = start(fast)
+    (job,) = aware(play(known, Lossy(mixed=0.01, longer=3.0)))
+    whole = job.recipe.start.network.id
+    assert "TOO_SLOW" in {f.code for f in known.decision().fates if f.candidate == f"{whole}/int8/onnxruntime"}
+    assert "-qat/int8/" in known.decision().chosen
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class QuantiseAware:
         network = rounding.rounded(tuning.untuned(whole), bits)
         yield Action("describe", DescribeJob(self.now.requirement.task, (network,)), network.id, "estimate")
         self.now.enter(network, whole.id, child=True, only=rounding.COMPRESSOR)
-        fits = yield from self._fits(network)
+        fits = not self._is_too_much_repaired(lossy) or (yield from self._fits(network))
         trained = (yield from self._train(network, whole, weights)) if fits else ""
         if trained:
             yield from self.deployment.run(network, trained)
@@ -96,7 +96,7 @@ class QuantiseAware:
         return COUNTING_S + shortest <= TIME_SHARE * self.trainer.training_time(whole)
 
     def _fits(self, network: Network) -> Step[bool]:
-        """True where a way of it keeps the limits on cost; it was measured already, as the whole network's."""
+        """True where a way of it, with every product in 8 bits, is measured to keep the limits on cost."""
         while (way := self.scout.best_way(network)) is not None:
             yield from self.scout.probe(way)
             if way.id in self.now.open_candidates():
