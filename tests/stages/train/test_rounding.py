@@ -21,6 +21,7 @@ from sartor.stages.train import train
 from sartor.stages.train._average import Average
 from sartor.stages.train._rounding import rounded_input, rounded_weight, simulate
 from sartor.stages.train._warm_start import begun
+from sartor.testing import models
 from sartor.torch_onnx import torch_to_onnx
 
 OUTLYING = 30.0
@@ -141,6 +142,33 @@ def test_gradients_pass_straight_and_the_state_keeps_its_names():
         assert weight.grad.any()
     again = Average(net, 0.9).module(batch)
     assert torch.equal(again, net.eval()(batch))
+
+
+@pytest.mark.parametrize(
+    ("family", "size", "task", "facts"),
+    [
+        ("resnet9", (8, 8), "image-classification", None),
+        ("mobile", (8, 8), "image-classification", None),
+        ("convnext-small", (32, 32), "image-classification", None),
+        ("text-cnn", (16,), "text-classification", {}),
+        ("text-transformer", (16,), "text-classification", {}),
+        ("text-gru", (16,), "text-classification", {}),
+        ("tabular-mlp", (4,), "tabular-classification", {"inputs": 4}),
+    ],
+)
+def test_products_of_pictures_texts_and_tables_are_rounded(family, size, task, facts):
+    network = models.networks(family, size, "thorough", models.card(400, size, task, facts))[0]
+    module = registry.get("models", family).build(network).eval()
+    batch = models.inputs(network, 4, task)
+    wanted = module(batch)
+    expected = sum(isinstance(part, (nn.Linear, nn.Conv1d, nn.Conv2d)) for part in module.modules())
+    simulate(module, 7)
+    assert sum(hasattr(part, "weight_bits") for part in module.modules()) == expected > 0
+    found = module(batch)
+    assert not torch.equal(found, wanted)
+    assert torch.isfinite(found).all()
+    assert (found - wanted).abs().max() < 0.5 * wanted.abs().max()
+    rounding.gentle(registry.get("models", family).recipe(network, 400, 3.0), rounding.rounded(network, 7))
 
 
 def test_a_recipe_that_rounds_nothing_is_written_as_it_was_before_there_were_any():
