@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sartor import registry
+from sartor import registry, rounding
 from sartor.catalog.contracts import Situation
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.reserve import Reserve
@@ -37,7 +37,13 @@ class Repair:
         self._by: Mapping[str, tuple[str, ...]] = repairers()
 
     def run(self, network: Network, weights: str, scored: set[str]) -> Step[None]:
-        """Repair what was scored, the fastest first; each is scored anew, and timed again where that made it good."""
+        """Repair what was scored, the fastest first; each is scored anew, and timed again where that made it good.
+
+        Not what was trained for 8 bits: a repair brings a file nearer to its own weights in float, and those are not
+        what it learnt to equal.
+        """
+        if rounding.is_rounded(network):
+            return
         broken = [r for r in self.shop.of(network) if r.candidate.id in scored and self.lost_too_much(r)]
         for record in sorted(broken, key=lambda r: (value_of(r, "latency_p50_ms"), r.candidate.id)):
             tolerance = self._tolerance(record)
