@@ -31,9 +31,10 @@ def simulate(module: nn.Module, bits: int) -> None:
         module: trained.
         bits: of weights, 8 or 7.
     """
+    part: Any
     for part in module.modules():
         if isinstance(part, (nn.Linear, nn.modules.conv._ConvNd)):
-            part.weight_bits = bits  # type: ignore[assignment]
+            part.weight_bits = bits
             part.__class__ = _rounding_kind(type(part))  # keeps parameters, buffers and hooks where they are
         elif isinstance(part, nn.modules.batchnorm._BatchNorm):
             part.__class__ = _settled_kind(type(part))
@@ -71,7 +72,7 @@ def rounded_input(x: Tensor) -> Tensor:
 
 
 @cache
-def _rounding_kind(kind: type[nn.Module]) -> type[nn.Module]:
+def _rounding_kind(kind: Any) -> type:
     transposed = issubclass(kind, nn.modules.conv._ConvTransposeNd)
 
     def weight(self: Any) -> Tensor:
@@ -84,7 +85,7 @@ def _rounding_kind(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 @cache
-def _settled_kind(kind: type[nn.Module]) -> type[nn.Module]:
+def _settled_kind(kind: Any) -> type:
     def train(self: Any, mode: bool = True) -> Any:
         return kind.train(self, False)
 
