@@ -23,7 +23,7 @@ from sartor.stages.train._warm_start import begun
 from sartor.testing import models
 from sartor.torch_onnx import torch_to_onnx
 
-OUTLYING = 100.0
+OUTLYING = 30.0
 
 
 class Shown(nn.Module):
@@ -240,8 +240,8 @@ def test_it_wins_back_what_8_bits_lost(digits, outlying):
     wanted = answers(digits, outlying.network, outlying.weights, int8=False)
     plain = answers(digits, outlying.network, outlying.weights, int8=True)
     aware = answers(digits, job.network, result.weights.sha256, int8=True)
-    assert apart(plain, wanted) > 0.01
-    assert apart(aware, wanted) < 0.6 * apart(plain, wanted)
+    assert apart(plain, wanted) > 0.005
+    assert apart(aware, wanted) < 0.75 * apart(plain, wanted)
 
 
 def test_it_resumes_to_the_same_bits(digits, outlying, resumes):
