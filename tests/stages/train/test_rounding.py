@@ -234,7 +234,7 @@ def apart(found, wanted):
 
 
 def test_it_wins_back_what_8_bits_lost(digits, outlying):
-    job = aware_job(digits, outlying, 3, teacher=Teacher(outlying.network, outlying.weights))
+    job = aware_job(digits, outlying, 2, teacher=Teacher(outlying.network, outlying.weights))
     result = train(job, digits.workspace)
     assert result.conditions["precision"] == "fp32"
     wanted = answers(digits, outlying.network, outlying.weights, int8=False)
