@@ -31,13 +31,12 @@ def simulate(module: nn.Module, bits: int) -> None:
         module: trained.
         bits: of weights, 8 or 7.
     """
-    part: Any
     for part in module.modules():
+        kind: Any = type(part)  # of the same object: it keeps parameters, buffers and hooks
         if isinstance(part, (nn.Linear, nn.modules.conv._ConvNd)):
-            part.weight_bits = bits
-            part.__class__ = _rounding_kind(type(part))  # keeps parameters, buffers and hooks where they are
+            part.__class__ = _rounding_kind(kind, bits)
         elif isinstance(part, nn.modules.batchnorm._BatchNorm):
-            part.__class__ = _settled_kind(type(part))
+            part.__class__ = _settled_kind(kind)
             part.eval()
 
 
@@ -72,16 +71,17 @@ def rounded_input(x: Tensor) -> Tensor:
 
 
 @cache
-def _rounding_kind(kind: Any) -> type:
+def _rounding_kind(kind: Any, bits: int) -> type:
     transposed = issubclass(kind, nn.modules.conv._ConvTransposeNd)
 
     def weight(self: Any) -> Tensor:
-        return rounded_weight(self._parameters["weight"], self.weight_bits, int(transposed))
+        return rounded_weight(self._parameters["weight"], bits, int(transposed))
 
     def forward(self: Any, x: Tensor, *more: Any, **named: Any) -> Any:
         return kind.forward(self, rounded_input(x), *more, **named)
 
-    return type(f"Rounding{kind.__name__}", (kind,), {"weight": property(weight), "forward": forward})
+    own = {"weight_bits": bits, "weight": property(weight), "forward": forward}
+    return type(f"Rounding{kind.__name__}", (kind,), own)
 
 
 @cache
