@@ -11,6 +11,7 @@ from sartor.types import Objective, Refusal
 SMALL = (("accuracy.min", 0.82), ("size_mb.max", 0.5))  # 32 bits do not fit
 ROOMY = (("accuracy.min", 0.82), ("size_mb.max", 80.0))
 LONG = 40_000.0
+REPAIRING = frozenset({"int8-mixed", "int8-nncf"})
 
 
 class Lossy(Gaining):
@@ -29,7 +30,7 @@ class Lossy(Gaining):
 
     def _do(self, action, key):
         outcome = super()._do(action, key)
-        if self.mixed is None and action.stage == "compress" and action.job.compressor == "int8-mixed":
+        if self.mixed is None and action.stage == "compress" and action.job.compressor in REPAIRING:
             return replace(outcome, result=None, refusal=Refusal("NOT_REPAIRED", "pretend"))
         return outcome
 
@@ -50,13 +51,13 @@ class Lossy(Gaining):
     def _compress(self, job, dice):
         size, score, _ = self._files[job.artifact]
         lost = self.left if job.artifact in self._aware else self.lost
-        if job.compressor == "int8-mixed":
+        if job.compressor in REPAIRING:
             lost *= self.mixed or 0.0
         return self._made("onnx", job, size, score - lost, job.compressor)
 
     def _measure(self, job, dice):
         result, seconds = super()._measure(job, dice)
-        times = self.longer if self._files[job.artifact][2] == "int8-mixed" else 1.0
+        times = self.longer if self._files[job.artifact][2] in REPAIRING else 1.0
         found = [
             replace(m, value=m.value * times, low=m.low * times, high=m.high * times)
             if m.metric.name.startswith("latency")
