@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sartor.catalog.compressors.parts.graphs import attribute, names_within
 from sartor.errors import Unsupported
 from sartor.registry import register
 from sartor.types import Device, Options, Provenance
@@ -98,7 +99,7 @@ def _uses(model: Any) -> dict[str, _Use]:
     for node in graph.node:
         for place, name in enumerate(node.input):
             takers[name].append((node, place))
-    held = {value.name for value in graph.output} | _names_within(graph)
+    held = {value.name for value in graph.output} | names_within(graph)
     found = {}
     for tensor in graph.initializer:
         if tensor.data_type not in (TensorProto.FLOAT, TensorProto.FLOAT16) or tensor.name in held:
@@ -127,8 +128,8 @@ def _use(tensor: Any, takers: Mapping[str, Sequence[tuple[Any, int]]], single: C
 def _looks_up(node: Any, single: Container[str]) -> bool:
     """Whether a node takes whole rows along the first axis."""
     if node.op_type == "Gather":
-        return bool(_attribute(node, "axis", 0) == 0)
-    return node.op_type == "GatherND" and _attribute(node, "batch_dims", 0) == 0 and node.input[1] in single
+        return bool(attribute(node, "axis", 0) == 0)
+    return node.op_type == "GatherND" and attribute(node, "batch_dims", 0) == 0 and node.input[1] in single
 
 
 def _single_numbers(model: Any) -> frozenset[str]:
@@ -149,32 +150,15 @@ def _turned(node: Any, takers: Mapping[str, Sequence[tuple[Any, int]]]) -> bool:
     return bool(after) and all(taker.op_type in ("MatMul", "Gemm") and place == 1 for taker, place in after)
 
 
-def _attribute(node: Any, name: str, default: Any) -> Any:
-    from onnx import helper
-
-    return next((helper.get_attribute_value(found) for found in node.attribute if found.name == name), default)
-
-
-def _names_within(graph: Any) -> set[str]:
-    """What graphs within nodes (If, Loop) take from around them, among other names."""
-    names: set[str] = set()
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-                names |= {name for each in inner.node for name in each.input} | _names_within(inner)
-                names |= {value.name for value in inner.output}
-    return names
-
-
 def _axis(values: Array, use: _Use) -> int:
     """The axis along which each slice has a scale of its own."""
     if use.look_ups:
         return 0 if values[0].size >= NARROW else values.ndim - 1
     node = use.products[0]
     if node.op_type == "Gemm":
-        return 0 if _attribute(node, "transB", 0) else 1
+        return 0 if attribute(node, "transB", 0) else 1
     if node.op_type == "Transpose":  # the last axis of what comes out of it
-        return int(_attribute(node, "perm", tuple(reversed(range(values.ndim))))[-1])
+        return int(attribute(node, "perm", tuple(reversed(range(values.ndim))))[-1])
     return PRODUCTS[node.op_type] % values.ndim
 
 
@@ -242,7 +226,7 @@ class _Rewriting:
         from onnx import TensorProto
 
         for node in self.graph.node:
-            if node.op_type == "Cast" and node.input[0] == result and _attribute(node, "to", 0) == TensorProto.FLOAT:
+            if node.op_type == "Cast" and node.input[0] == result and attribute(node, "to", 0) == TensorProto.FLOAT:
                 node.input[0] = f"{result}_32"
         return f"{result}_32"
 
