@@ -44,15 +44,20 @@ def encoder():
     constants = [
         numpy_helper.from_array(gain, "gain"), constant("offset", CHANNELS), constant("a", CHANNELS, CHANNELS),
         constant("b", CHANNELS, CHANNELS), constant("bias", CHANNELS), constant("c", CHANNELS, 3),
+        numpy_helper.from_array(np.array([4, CHANNELS]), "rows"),
+        numpy_helper.from_array(np.array([1, 4, CHANNELS]), "back"),
     ]  # fmt: skip
     nodes = [
         ("LayerNormalization", ["input", "gain", "offset"], "norm", {"axis": 2}),
-        ("MatMul", ["norm", "a"], "left", {}),
+        ("Reshape", ["norm", "rows"], "first", {}),
+        ("Gemm", ["first", "a"], "folded", {}),
+        ("Reshape", ["folded", "back"], "left", {}),
         ("MatMul", ["norm", "b"], "product", {}),
         ("Add", ["product", "bias"], "right", {}),
         ("Tanh", ["right"], "bent", {}),
         ("Mul", ["left", "bent"], "both", {}),
-        ("MatMul", ["both", "c"], "output", {}),
+        ("Reshape", ["both", "rows"], "flat", {}),
+        ("Gemm", ["flat", "c"], "output", {}),
     ]
     samples = DICE.normal(size=(16, 4, CHANNELS)).astype(np.float32)
     return model_of(nodes, constants, (1, 4, CHANNELS), "output"), samples
@@ -107,7 +112,8 @@ def test_in_float_the_answers_stay_and_what_is_scaled_becomes_alike(make, multip
 def test_an_encoder_is_scaled_in_its_norm_and_by_a_multiplication_where_nothing_else_can():
     model, _ = encoder()
     found = {place.tensor: place for place in places_of(model)}
-    assert found["norm"].products == ("left", "product")
+    assert found["norm"].takers == ("first", "product")
+    assert found["norm"].products == ("folded", "product")
     assert found["norm"].makers == (("norm", (1, 2)),)
     assert found["both"].makers == ()
     places, samples = places_of(model), encoder()[1]
@@ -139,15 +145,15 @@ def test_what_something_else_takes_too_is_not_scaled_in_its_maker():
 def test_one_number_for_all_channels_is_left_to_the_operator_that_it_may_be_a_part_of():
     model, _ = encoder()
     model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "half"))
-    model.graph.node[5].input[1] = "half"
+    next(node for node in model.graph.node if node.name == "both").input[1] = "half"
     assert {place.tensor: place.makers for place in places_of(model)}["both"] == ()
 
 
 def test_a_constant_that_two_norms_share_is_divided_for_one_of_them():
     model, samples = encoder()
-    nodes = list(model.graph.node)
-    nodes[4].op_type = "LayerNormalization"
-    nodes[4].input.extend(["gain", "offset"])
+    bent = next(node for node in model.graph.node if node.name == "bent")
+    bent.op_type = "LayerNormalization"
+    bent.input.extend(["gain", "offset"])
     model = onnx.shape_inference.infer_shapes(model)
     places = places_of(model)
     made = smoothed(model, places, largest_activations(model, places, samples), 0.5, multiply=False)

@@ -11,7 +11,7 @@ Source: Xiao et al. 2022, arXiv:2211.10438, equation 4; through ReLU: Nagel et a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +34,15 @@ class Place:
 
     Args:
         tensor: its name.
-        products: names of the nodes that take it and multiply it by constant weights.
+        takers: names of the nodes that take it: products, or reshapes of rows before products.
+        products: names of the nodes that multiply it by constant weights.
         axis: of its channels, from the end.
         makers: names of the nodes that can be made to give it scaled, each with the places of the inputs that are
             divided; empty where only a multiplication of its own can scale it.
     """
 
     tensor: str
+    takers: tuple[str, ...]
     products: tuple[str, ...]
     axis: int
     makers: tuple[tuple[str, tuple[int, ...]], ...]
@@ -49,23 +51,29 @@ class Place:
 def places_of(model: Any) -> list[Place]:
     """The tensors of a graph that may be scaled, in its order; every node has a name of its own."""
     graph = _Graph(model)
-    takers: dict[str, list[Any]] = defaultdict(list)
+    ways: dict[str, list[list[Any]]] = defaultdict(list)
     for node in model.graph.node:
         if graph.is_product(node):
-            takers[node.input[0]].append(node)
+            tensor, way = graph.source(node)
+            ways[tensor].append(way)
     found = []
-    for tensor, products in takers.items():
-        axes = {graph.channel_axis(node) for node in products}
-        channels = {len(largest_weights(node, graph.values(node.input[1]))) for node in products}
+    for tensor, taken in ways.items():
+        products = {way[-1].name: way[-1] for way in taken}
+        axes = {graph.channel_axis(node) for node in products.values()}
+        channels = {len(largest_weights(node, graph.values(node.input[1]))) for node in products.values()}
         if len(axes) > 1 or len(channels) > 1 or tensor in graph.constants:
             continue
+        within = {node.name for way in taken for node in way}
+        if any(graph.goes_elsewhere(node.output[0], within) for way in taken for node in way[:-1]):
+            continue  # rows that something else takes too
         axis = axes.pop()
         makers: tuple[tuple[str, tuple[int, ...]], ...] | None = None
-        if {node.name for node in graph.takers[tensor]} == {node.name for node in products}:
+        if not graph.goes_elsewhere(tensor, within):
             makers = graph.makers(tensor, axis, channels.pop())
         if makers is None and graph.is_carried(tensor):
             continue  # in 8 bits from its maker on: a multiplication would have it made float in between
-        found.append(Place(tensor, tuple(node.name for node in products), axis, makers or ()))
+        takers = tuple(dict.fromkeys(way[0].name for way in taken))
+        found.append(Place(tensor, takers, tuple(products), axis, makers or ()))
     return found
 
 
@@ -124,10 +132,10 @@ def smoothed(model: Any, places: Sequence[Place], largest: Sequence[Array], shar
                 numpy_helper.from_array((1 / scales).astype(np.float32).reshape(shape), factors)
             )
             scaling = helper.make_node("Mul", [place.tensor, factors], [result], name=result)
-            first = min(number for number, node in enumerate(made.graph.node) if node.name in place.products)
+            first = min(number for number, node in enumerate(made.graph.node) if node.name in place.takers)
             made.graph.node.insert(first, scaling)
             nodes = {node.name: node for node in made.graph.node}
-            for name in place.products:
+            for name in place.takers:
                 nodes[name].input[0] = result
     graph.drop_unused()
     return made
@@ -180,6 +188,8 @@ class _Graph:
         self.constants = {tensor.name: tensor for tensor in self._graph.initializer}
         self._given = {value.name for value in self._graph.output} | names_within(self._graph)
         self.maker = {name: node for node in self._graph.node for name in node.output}
+        told = (*self._graph.value_info, *self._graph.input, *self._graph.output)
+        self._shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in told}
         self.takers: dict[str, list[Any]] = defaultdict(list)
         for node in self._graph.node:
             for name in node.input:
@@ -205,6 +215,24 @@ class _Graph:
         """Of what a product takes and gives, from the end."""
         return 1 - len(self.constants[node.input[1]].dims) if "Conv" in node.op_type else -1
 
+    def source(self, product: Any) -> tuple[str, list[Any]]:
+        """What a product takes, before reshapes that leave each row whole, and the nodes from there to the product."""
+        way = [product]
+        while self.channel_axis(product) == -1 and self._keeps_rows(self.maker.get(way[0].input[0])):
+            way.insert(0, self.maker[way[0].input[0]])
+        return way[0].input[0], way
+
+    def _keeps_rows(self, node: Any) -> bool:
+        """Whether a node gives the rows along the last axis in another arrangement."""
+        if node is None or node.op_type != "Reshape":
+            return False
+        before, after = self._shapes.get(node.input[0], ()), self._shapes.get(node.output[0], ())
+        return bool(before and after) and before[-1] == after[-1] > 0
+
+    def goes_elsewhere(self, tensor: str, within: Container[str]) -> bool:
+        """Whether more than some nodes take a tensor."""
+        return tensor in self._given or any(node.name not in within for node in self.takers[tensor])
+
     def is_carried(self, tensor: str) -> bool:
         maker = self.maker.get(tensor)
         return maker is not None and maker.op_type in WEIGHTED | CARRIED
@@ -215,6 +243,7 @@ class _Graph:
         while tensor in self.maker and tensor not in self._given:
             node = self.maker[tensor]
             passes = node.op_type in PASSING or (node.op_type in POOLS and axis < -1)
+            passes = passes or (axis == -1 and self._keeps_rows(node))
             if passes and len(node.output) == 1:
                 tensor = node.input[0]
             elif (side := self._vector(node, axis, channels)) is not None:
@@ -255,8 +284,7 @@ class _Graph:
 
     def _rank(self, name: str) -> int:
         """How many axes a tensor has; 0 where it is not told."""
-        told = next((value for value in self._graph.value_info if value.name == name), None)
-        return len(told.type.tensor_type.shape.dim) if told is not None else 0
+        return len(self._shapes.get(name, ()))
 
     def _outputs(self, node: Any) -> int:
         dims = self.constants[node.input[1]].dims
