@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from sartor.catalog.compressors.parts.qdq import prepare
 from sartor.catalog.compressors.parts.smoothing import largest_activations, places_of, smoothed
 
 CHANNELS, LOUD = 8, 5
@@ -160,3 +161,19 @@ def test_a_constant_that_two_norms_share_is_divided_for_one_of_them():
     np.testing.assert_allclose(answers(made, samples)[0], answers(model, samples)[0], rtol=1e-3, atol=1e-3)
     names = {tensor.name for tensor in made.graph.initializer}
     assert {"gain", "gain_of_norm"} <= names
+
+
+def test_a_graph_that_was_optimised_can_be_fused_further(tmp_path):
+    """ONNX Runtime would name the shapes of further products as it named those of the first, and fail to load."""
+    constants = [constant("w", CHANNELS, CHANNELS), constant("bias", CHANNELS)]
+    nodes = [("MatMul", ["input", "w"], "product", {}), ("Add", ["product", "bias"], "output", {})]
+    onnx.save(model_of(nodes, constants, (1, 4, CHANNELS), "output"), tmp_path / "source.onnx")
+    model = prepare(tmp_path / "source.onnx", tmp_path / "prepared.onnx")
+    names = [tensor.name for tensor in model.graph.initializer]
+    assert [node.op_type for node in model.graph.node] == ["Reshape", "Gemm", "Reshape"]
+    assert any(name.startswith("prepared_gemm") for name in names)
+    assert not any(name.startswith("gemm") for name in names)
+    samples = DICE.normal(size=(1, 4, CHANNELS)).astype(np.float32)
+    np.testing.assert_allclose(
+        answers(model, samples)[0], answers(onnx.load(tmp_path / "source.onnx"), samples)[0], atol=1e-5
+    )

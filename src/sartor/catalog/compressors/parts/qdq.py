@@ -55,8 +55,23 @@ def prepare(source: Path, target: Path) -> Any:
         if not node.name or node.name in taken:
             node.name = f"{node.op_type}-{place}"
         taken.add(node.name)
+    _rename_shapes(model.graph)
     onnx.save(model, target)
     return model
+
+
+def _rename_shapes(graph: Any) -> None:
+    """Give the shapes that ONNX Runtime put into a graph names that it does not make.
+
+    It makes the same names again where it fuses more products of a graph that it had fused some of, and then cannot
+    load it ("Attempt to replace the existing tensor", 1.32): a BERT with a multiplication before its attention.
+    """
+    made = {tensor.name: f"prepared_{tensor.name}" for tensor in graph.initializer if tensor.name.startswith("gemm_")}
+    for tensor in graph.initializer:
+        tensor.name = made.get(tensor.name, tensor.name)
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = made.get(name, name)
 
 
 def weighted_places(graph: Any) -> list[int]:

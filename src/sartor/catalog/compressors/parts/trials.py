@@ -67,7 +67,11 @@ class Trials:
             return None
         made = copy.copy(self)
         made.model = smoothed(self.model, places, largest, share, multiply=multiply)
-        if not self._judge.noise(made.model) <= SAME:  # not a number is not the same
+        try:
+            same = self._judge.noise(made.model) <= SAME  # not a number is not the same
+        except Exception:  # ONNX Runtime raises classes of its own, all bare Exceptions
+            same = False
+        if not same:
             return None
         made._path = self._path.with_name(f"smoothed-{share}{'-multiplied' if multiply else ''}.onnx")
         onnx.save(made.model, made._path)
