@@ -91,4 +91,4 @@ def _matter(graph: Any) -> bool:
     """Whether enough of a graph's weights is in matrices."""
     sizes = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
     inside = sum(sizes[matrix.weight] for matrix in matrices_of(graph))
-    return inside > 0 and inside >= LEAST_PART * sum(sizes.values())
+    return bool(inside > 0 and inside >= LEAST_PART * sum(sizes.values()))

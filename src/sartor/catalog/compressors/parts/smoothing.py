@@ -155,13 +155,16 @@ def largest_weights(node: Any, weights: Array) -> Array:
     """The size of the weights that each input channel of a product meets, (channels,)."""
     import numpy as np
 
-    sizes = np.abs(weights)
+    sizes: Array = np.abs(weights)
+    found: Array
     if node.op_type == "Conv":  # (outputs, inputs / groups, …)
         groups = int(attribute(node, "group", 1))
         sizes = sizes.reshape(groups, len(weights) // groups, weights.shape[1], -1)
-        return sizes.max(axis=(1, 3)).ravel()
+        found = sizes.max(axis=(1, 3)).ravel()
+        return found
     axis = _input_axis(node)
-    return sizes.max(axis=tuple(each for each in range(weights.ndim) if each != axis))
+    found = sizes.max(axis=tuple(each for each in range(weights.ndim) if each != axis))
+    return found
 
 
 def _along_inputs(node: Any, weights: Array, scales: Array) -> Array:
@@ -189,7 +192,9 @@ class _Graph:
         self._given = {value.name for value in self._graph.output} | names_within(self._graph)
         self.maker = {name: node for node in self._graph.node for name in node.output}
         told = (*self._graph.value_info, *self._graph.input, *self._graph.output)
-        self._shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in told}
+        self._shapes: dict[str, list[int]] = {
+            value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in told
+        }
         self.takers: dict[str, list[Any]] = defaultdict(list)
         for node in self._graph.node:
             for name in node.input:
@@ -198,7 +203,8 @@ class _Graph:
     def values(self, name: str) -> Array:
         from onnx import numpy_helper
 
-        return numpy_helper.to_array(self.constants[name])
+        found: Array = numpy_helper.to_array(self.constants[name])
+        return found
 
     def is_product(self, node: Any) -> bool:
         """Whether a node multiplies its first input by constant weights that only it has."""
@@ -226,7 +232,7 @@ class _Graph:
         """Whether a node gives the rows along the last axis in another arrangement."""
         if node is None or node.op_type != "Reshape":
             return False
-        before, after = self._shapes.get(node.input[0], ()), self._shapes.get(node.output[0], ())
+        before, after = self._shapes.get(node.input[0], []), self._shapes.get(node.output[0], [])
         return bool(before and after) and before[-1] == after[-1] > 0
 
     def goes_elsewhere(self, tensor: str, within: Container[str]) -> bool:
@@ -263,8 +269,10 @@ class _Graph:
 
         One number for all is left: it may be a part of what a runtime knows as one operator (a GELU's half).
         """
-        for side, name in enumerate(node.input) if node.op_type in ("Add", "Mul") else ():
-            dims = self.constants[name].dims if self._is_float(name) else ()
+        if node.op_type not in ("Add", "Mul"):
+            return None
+        for side, name in enumerate(node.input):
+            dims: Sequence[int] = self.constants[name].dims if self._is_float(name) else ()
             if len(dims) >= -axis and dims[axis] == channels and node.input[1 - side] not in self.constants:
                 return side
         return None
@@ -284,7 +292,7 @@ class _Graph:
 
     def _rank(self, name: str) -> int:
         """How many axes a tensor has; 0 where it is not told."""
-        return len(self._shapes.get(name, ()))
+        return len(self._shapes.get(name, []))
 
     def _outputs(self, node: Any) -> int:
         dims = self.constants[node.input[1]].dims
@@ -293,7 +301,7 @@ class _Graph:
     def _is_float(self, name: str) -> bool:
         from onnx import TensorProto
 
-        return name in self.constants and self.constants[name].data_type == TensorProto.FLOAT
+        return bool(name in self.constants and self.constants[name].data_type == TensorProto.FLOAT)
 
     def put(self, node: Any, number: int, values: Array) -> None:
         """Give an input of a node other values (…), and nothing else that takes the same constant."""
@@ -315,7 +323,7 @@ class _Graph:
         values = self.values(node.input[number])
         if node.op_type in WEIGHTED and number == 1:
             turned = _output_axis(node)
-            shape = tuple(-1 if place == turned else 1 for place in range(values.ndim))
+            shape: tuple[int, ...] = tuple(-1 if place == turned else 1 for place in range(values.ndim))
         elif node.op_type in ("Add", "Mul"):
             shape = (-1, *(1,) * (-axis - 1))
         else:
