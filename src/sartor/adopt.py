@@ -67,7 +67,7 @@ def adopt(source: Path, target: Path, *, size: tuple[int, int] | None = None, no
         _put_before(model, given, layout, (batch, height, width), mean, std)
         assumptions.append(f"its input is RGB scaled to 0..1, then normalised as {normalise!r} (--normalise)")
     outputs = _put_after(model, source, batch, assumptions)
-    int8 = any(node.op_type in ("DequantizeLinear", "QLinearConv", "QLinearMatMul") for node in model.graph.node)
+    int8 = any(node.op_type in ("QuantizeLinear", "QLinearConv", "QLinearMatMul") for node in model.graph.node)
     target.write_bytes(model.SerializeToString())
     try:
         onnx.checker.check_model(str(target))

@@ -65,9 +65,16 @@ def test_without_a_tolerance_only_the_ranges_are_chosen(tmp_path):
 
 
 def test_the_two_operators_that_share_the_loud_tensor_go_back_to_float(tmp_path):
-    model, said = mixed(tmp_path, tolerance=0.05)
+    model, said = mixed(tmp_path, tolerance=0.05, smooth=False)
     assert floats(model) == [f"m{LOUD - 1}", f"m{LOUD}"]
     assert said.startswith(f"2 of {LAYERS} products stay in float")
+
+
+def test_the_loud_channel_goes_into_weights_before_any_operator_goes_back_to_float(tmp_path):
+    model, said = mixed(tmp_path, tolerance=0.05)
+    assert floats(model) == []
+    assert said.startswith(f"0 of {LAYERS} products stay in float")
+    assert said.endswith("loud channels of activations smoothed into weights")
 
 
 def test_what_half_of_the_operators_do_not_repair_is_declined(tmp_path):
@@ -78,8 +85,13 @@ def test_what_half_of_the_operators_do_not_repair_is_declined(tmp_path):
 class Pretend(Trials):
     """Operators that each make a known noise; ranges by entropy halve all of it."""
 
-    def __init__(self, noises):
+    def __init__(self, noises, loud=1.0, multiplied=1.0):
         self.noises, self.weighted, self.judged = noises, list(range(len(noises))), 0
+        self.left = {False: loud, True: multiplied}  # shares of noise that smoothing leaves; 1 where it cannot be done
+
+    def smoothed(self, share, *, multiply=False):
+        left = self.left[multiply] + abs(share - 0.65)
+        return Pretend([left * noise for noise in self.noises]) if self.left[multiply] < 1 else None
 
     def ranges(self, method):
         return 0.5 if method == "Entropy" else 1.0
@@ -96,6 +108,23 @@ def test_ranges_come_first_and_cost_no_operator():
     (_, kept), said = int8_mixed.repaired(Pretend([1, 2, 3, 4]), 0.5)
     assert kept == (0, 1, 2, 3)
     assert said.endswith("ranges by entropy")
+
+
+def test_smoothing_by_the_best_share_is_taken_where_it_leaves_less_noise():
+    model, said = int8_mixed.repaired(Pretend([2, 2], loud=0.1), 0.06)
+    assert model == (0.5, (0, 1))
+    assert said == (
+        "0 of 2 products stay in float, ranges by entropy; loud channels of activations smoothed into weights"
+    )
+    assert "smoothed" not in int8_mixed.repaired(Pretend([2, 2], loud=0.1), 1.0, smooth=False)[1]
+
+
+@pytest.mark.parametrize(("tolerance", "multiplied", "floats"), [(0.2, 0.1, 0), (0.2, 0.45, 1), (0.3, 0.1, 0)])
+def test_multiplications_are_put_in_where_they_are_needed_and_pay(tolerance, multiplied, floats):
+    """Constants alone leave a quarter of the noise of plain int8, multiplications 0.05 or, of four parts, too much."""
+    (_, kept), said = int8_mixed.repaired(Pretend([1, 1, 1, 1], loud=0.5, multiplied=multiplied), tolerance)
+    assert 4 - len(kept) == floats
+    assert said.endswith("smoothed into weights")
 
 
 @pytest.mark.parametrize(("tolerance", "left"), [(0.4, {3}), (0.2, {2, 3})])
@@ -120,6 +149,7 @@ def test_neighbours_are_ranked_together_where_there_are_many_and_bisection_judge
         ({"tolerance": True}, "above 0"),
         ({"tolerance": "low"}, "above 0"),
         ({"per_channel": 1}, "true or false"),
+        ({"smooth": "yes"}, "true or false"),
         ({"activation": "int4"}, "uint8 or int8"),
     ],
 )

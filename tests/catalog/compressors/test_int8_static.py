@@ -216,3 +216,18 @@ def test_what_is_behind_the_last_product_stays_float_whatever_nodes_are_called(t
     made = {name: node.op_type for node in quantised.graph.node for name in node.output}
     (joined,) = [node for node in quantised.graph.node if node.op_type == "Concat"]
     assert [made[name] for name in joined.input] == ["Softmax", "Softmax"]
+
+
+def test_sums_stay_float_where_no_product_takes_them_as_they_are():
+    """A masked attention: its mask is -10,000, so one scale for the sum would leave nothing of its logits."""
+    graph = graph_of(
+        ("MatMul", ["x", "w0"], "query"),
+        ("MatMul", ["query", "x"], "logits"),
+        ("Add", ["logits", "mask"], "masked"),
+        ("Softmax", ["masked"], "weights"),
+        ("MatMul", ["weights", "query"], "seen"),
+        ("Add", ["seen", "bias"], "shifted"),
+        ("Reshape", ["shifted", "shape"], "rows"),
+        ("MatMul", ["rows", "w1"], "output"),
+    )
+    assert quantisable(graph, Settings()) == ["query", "logits", "seen", "shifted", "rows", "output"]

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sartor import registry
-from sartor.catalog.compressors.int8_weights import quantised
+from sartor.catalog.compressors.parts.small_weights import quantised
 from sartor.errors import Unsupported
 from sartor.levels import reach_of
 from sartor.types import Pipeline

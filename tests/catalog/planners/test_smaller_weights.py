@@ -61,6 +61,20 @@ def test_it_is_tried_once_its_parent_is_trained_and_only_where_int8_does_worse()
     assert not subjects(play(start(EASY), Stored(lost=0.0)), "evaluate")
 
 
+def test_4_bits_are_tried_behind_8(monkeypatch):
+    monkeypatch.setattr(world, "WAYS", WAYS | {"w4/onnxruntime": ("int4-weights", 1.0)})
+    known = findings(EASY, seconds=3600.0)
+    for name, seed in known._seeds.items():
+        if seed.candidate.precision in ("w8", "w4"):
+            known._seeds[name] = replace(seed, notes={**seed.notes, "stores_less": True})
+    scored = [a.subject for a in play(known, Stored(lost=0.05)) if a.stage == "evaluate"]
+    networks = {name.split("/")[0] for name in scored if "/w8/" in name}
+    assert networks
+    for network in networks:
+        places = [scored.index(f"{network}/{precision}/onnxruntime") for precision in ("w8", "w4")]
+        assert places == sorted(places)
+
+
 def test_it_is_measured_before_training_where_its_parent_is_too_large():
     actions = play(start((("accuracy.min", 0.5), ("size_mb.max", 0.5))), Stored(lost=0.0))
     trained = next(place for place, action in enumerate(actions) if action.stage == "train")

@@ -46,13 +46,13 @@ def test_openvino_declines_dynamic_shapes(tmp_path):
 @pytest.mark.parametrize(
     ("name", "sets", "precisions"),
     [
-        ("onnxruntime", (), {"fp32", "w8"}),
-        ("onnxruntime", ("avx2",), {"fp32", "w8", "int8", "int8-dynamic"}),
-        ("onnxruntime", ("avx512_bf16", "amx_bf16"), {"fp32", "w8"}),
-        ("openvino", (), {"fp32", "w8"}),
-        ("openvino", ("avx2",), {"fp32", "w8", "int8"}),
-        ("openvino", ("avx512_bf16",), {"fp32", "w8", "bf16"}),
-        ("openvino", ("amx_bf16", "amx_int8"), {"fp32", "w8", "bf16", "int8"}),
+        ("onnxruntime", (), {"fp32", "w8", "w4"}),
+        ("onnxruntime", ("avx2",), {"fp32", "w8", "w4", "int8", "int8-dynamic"}),
+        ("onnxruntime", ("avx512_bf16", "amx_bf16"), {"fp32", "w8", "w4"}),
+        ("openvino", (), {"fp32", "w8", "w4"}),
+        ("openvino", ("avx2",), {"fp32", "w8", "w4", "int8"}),
+        ("openvino", ("avx512_bf16",), {"fp32", "w8", "w4", "bf16"}),
+        ("openvino", ("amx_bf16", "amx_int8"), {"fp32", "w8", "w4", "bf16", "int8"}),
         ("onnxruntime-openvino", ("avx2",), {"fp32", "int8"}),
         ("onnxruntime-openvino", ("amx_bf16",), {"fp32", "bf16"}),
         ("torch", ("amx_bf16", "amx_int8"), {"fp32"}),
@@ -61,7 +61,7 @@ def test_openvino_declines_dynamic_shapes(tmp_path):
 def test_precisions_of_a_device(name, sets, precisions):
     found = registry.get("runtimes", name).precisions(device(sets))
     assert set(found) == precisions
-    made = {"int8": "int8-static", "int8-dynamic": "int8-dynamic", "w8": "int8-weights"}
+    made = {"int8": "int8-static", "int8-dynamic": "int8-dynamic", "w8": "int8-weights", "w4": "int4-weights"}
     assert all(compressor == made.get(precision, "none") for precision, compressor in found.items())
 
 

@@ -1,4 +1,4 @@
-"""Repairs what 8 bits lose: better ranges first, then the most sensitive operators back to float."""
+"""Repairs what 8 bits lose: better ranges, channels made alike, then the most sensitive operators back to float."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sartor.catalog.contracts import Array
 
 METHODS: tuple[Method, ...] = ("MinMax", "Percentile", "Entropy")
+SHARES = (0.5, 0.65, 0.8)  # of the loudness of a channel that goes into weights
+GAIN = 0.8  # of the noise is all that multiplications may leave, which cost time, where more is not enough
 MOST_FLOAT = 0.5  # of the operators: with more of them in float there is little left to gain
 MOST_RANKED = 32  # each costs a trial: where there are more operators, neighbours are ranked together
 
@@ -32,10 +34,12 @@ class Settings:
 
     Args:
         tolerance: share of the noise of plain int8 that may be left, above 0, at most 1.
+        smooth: make channels of activations alike where that leaves less noise.
         per_channel, activation, reduce_range: as for ``int8-static``.
     """
 
     tolerance: float = 1.0
+    smooth: bool = True
     per_channel: bool = True
     activation: Literal["uint8", "int8"] = "uint8"
     reduce_range: bool = False
@@ -47,11 +51,14 @@ class Int8Mixed:
 
     Noise is measured at the last products (the logits), between the float graph and the quantised one, on calibration
     samples that gave no range; no labels are used. Of three ways to choose ranges the one with the least noise is
-    taken. Operators, a few neighbours at a time where there are many, are ranked by the noise that they make when
-    nothing else is quantised; as few of the worst stay in float as the tolerance asks for, found by bisection.
+    taken, and the same with the loudness of single channels of activations moved into the weights behind them, where
+    that leaves less: by constants that are there, then by multiplications too. Operators, a few neighbours at a time
+    where there are many, are ranked by the noise that they make when nothing else is quantised; as few of the worst
+    stay in float as the tolerance asks for, found by bisection.
 
     Source: Wu et al. 2020, arXiv:2004.09602, section 5.2 (partial quantisation by sensitivity); Dong et al. 2019,
-    arXiv:1905.03696 (mixed precision by layer). Entropy: Migacz 2017, "8-bit inference with TensorRT".
+    arXiv:1905.03696 (mixed precision by layer). Entropy: Migacz 2017, "8-bit inference with TensorRT". Loud channels:
+    Xiao et al. 2022, arXiv:2211.10438 (SmoothQuant).
     """
 
     name: str
@@ -108,7 +115,7 @@ class Int8Mixed:
                     reduce_range=settings.reduce_range,
                     activation=settings.activation,
                 )
-                model, sentence = repaired(trials, settings.tolerance)
+                model, sentence = repaired(trials, settings.tolerance, smooth=settings.smooth)
             except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as error:
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
                 raise Unsupported(
@@ -118,21 +125,24 @@ class Int8Mixed:
         return sentence
 
 
-def repaired(trials: Trials, tolerance: float) -> tuple[Any, str]:
-    """The quantised graph whose noise is at most ``tolerance`` times that of plain int8, and what was done.
+def repaired(trials: Trials, tolerance: float, *, smooth: bool = True) -> tuple[Any, str]:
+    """The quantised graph (a ``ModelProto``) that leaves at most a share of the noise of plain int8, and what was done.
 
     Raises:
         Unsupported: ``NOT_REPAIRED``.
     """
-    tried = []
-    for method in METHODS:
-        ranges = trials.ranges(method)
-        model = trials.made(ranges, trials.weighted)
-        tried.append((trials.noise(model), method, ranges, model))
-    allowed = tolerance * tried[0][0]
-    noise, method, ranges, model = min(tried, key=lambda trial: trial[0])
-    if noise <= allowed:
-        return model, _sentence(trials, 0, method)
+    plain = [_tried(trials, method) for method in METHODS]
+    allowed = tolerance * plain[0].noise
+    best = min(plain, key=_noise)
+    if smooth:
+        best = min(best, _smoothed(trials, multiply=False) or best, key=_noise)
+        if best.noise > allowed:
+            multiplied = _smoothed(trials, multiply=True)
+            if multiplied and multiplied.noise <= max(allowed, GAIN * best.noise):
+                best = multiplied
+    if best.noise <= allowed:
+        return best.model, _sentence(best, 0)
+    trials, ranges = best.trials, best.ranges
     groups = _neighbours(trials.weighted)
     alone = {group: trials.noise(trials.made(ranges, group), roughly=True) for group in groups}
     worst = sorted(groups, key=lambda group: (-alone[group], group))
@@ -156,7 +166,40 @@ def repaired(trials: Trials, tolerance: float) -> tuple[Any, str]:
             enough, model = middle, candidate
         else:
             short = middle
-    return model, _sentence(trials, in_float(enough), method)
+    return model, _sentence(best, in_float(enough))
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """One way to quantise all products, and the noise that it leaves; ``share`` is 0 where nothing was smoothed."""
+
+    noise: float
+    trials: Trials
+    method: Method
+    ranges: Any
+    model: Any
+    share: float
+
+
+def _tried(trials: Trials, method: Method, share: float = 0.0) -> _Tried:
+    ranges = trials.ranges(method)
+    model = trials.made(ranges, trials.weighted)
+    return _Tried(trials.noise(model), trials, method, ranges, model, share)
+
+
+def _noise(tried: _Tried) -> float:
+    return tried.noise
+
+
+def _smoothed(trials: Trials, *, multiply: bool) -> _Tried | None:
+    """The graph smoothed by the best share, with the best ranges; None where it cannot be."""
+    made = ((trials.smoothed(share, multiply=multiply), share) for share in SHARES)
+    shares = (_tried(smoothed, METHODS[0], share) for smoothed, share in made if smoothed is not None)
+    best = min(shares, key=_noise, default=None)
+    if best is None:
+        return None
+    ranges = (_tried(best.trials, method, best.share) for method in METHODS[1:])
+    return min(chain((best,), ranges), key=_noise)
 
 
 def _neighbours(weighted: Sequence[int]) -> list[tuple[int, ...]]:
@@ -166,13 +209,15 @@ def _neighbours(weighted: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(weighted[start:end]) for start, end in pairwise(edges)]
 
 
-def _sentence(trials: Trials, few: int, method: Method) -> str:
-    all_ = len(trials.weighted)
-    if method == "Percentile":
-        return f"{few} of {all_} products stay in float, ranges by percentiles"
-    if method == "Entropy":
-        return f"{few} of {all_} products stay in float, ranges by entropy"
-    return f"{few} of {all_} products stay in float"
+def _sentence(best: _Tried, few: int) -> str:
+    all_ = len(best.trials.weighted)
+    if best.method == "Percentile":
+        said = f"{few} of {all_} products stay in float, ranges by percentiles"
+    elif best.method == "Entropy":
+        said = f"{few} of {all_} products stay in float, ranges by entropy"
+    else:
+        said = f"{few} of {all_} products stay in float"
+    return "; ".join((said, "loud channels of activations smoothed into weights") if best.share else (said,))
 
 
 def read_settings(options: Options) -> Settings:

@@ -61,7 +61,8 @@ def read_settings(options: Options) -> Settings:
 class Int8Static:
     """Post-training static quantisation to one QDQ file that ONNX Runtime and OpenVINO both run in int8.
 
-    The decoding of the input (cast, normalise) and the head after the last weighted operator (softmax) stay float.
+    The decoding of the input (cast, normalise), the head after the last weighted operator (softmax) and sums that no
+    weighted operator takes as they are (a masked attention, a transformer's shortcuts) stay float.
 
     Source: Jacob et al. 2018, arXiv:1712.05877; Krishnamoorthi 2018, arXiv:1806.08342 (per-channel weights).
     """

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: fp32, int8 files quantised statically or dynamically, fp32 with weights kept in 8 bits.
+"""ONNX Runtime on the CPU: fp32, int8 files quantised statically or dynamically, fp32 with weights in 8 or 4 bits.
 
 Source: https://github.com/microsoft/onnxruntime (MIT).
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sartor.catalog.runtimes._stored import effective_w8
+from sartor.catalog.runtimes._stored import STORED, effective_storage
 from sartor.catalog.runtimes.parts.onnx_session import OnnxSession, import_onnxruntime
 from sartor.errors import Unsupported
 from sartor.levels import DOT_PRODUCTS, X86
@@ -45,7 +45,7 @@ class OnnxRuntime:
         return str(import_onnxruntime("onnxruntime").__version__)
 
     def precisions(self, device: Device) -> Mapping[str, str]:
-        found = {"fp32": "none", "w8": "int8-weights"}
+        found = {"fp32": "none", "w8": "int8-weights", "w4": "int4-weights"}
         if _INT8_SETS & set(device.instruction_sets):
             found |= {"int8": "int8-static", "int8-dynamic": "int8-dynamic"}
         return found
@@ -65,9 +65,9 @@ class OnnxRuntime:
     def load(self, path: Path, precision: str, threads: int) -> OnnxRuntimeSession:
         if precision == "bf16":
             raise Unsupported("NO_BF16", "ONNX Runtime has no bf16 kernels for CPUs; use fp32 or int8")
-        if precision not in ("fp32", "int8", "int8-dynamic", "w8"):
+        if precision not in ("fp32", "int8", "int8-dynamic", *STORED):
             raise Unsupported(
-                "NO_PRECISION", f"ONNX Runtime is run in fp32, int8, int8-dynamic or w8 here, not in {precision}"
+                "NO_PRECISION", f"ONNX Runtime is run in fp32, int8, int8-dynamic, w8 or w4 here, not in {precision}"
             )
         return OnnxRuntimeSession(path, threads, precision)
 
@@ -121,10 +121,10 @@ class OnnxRuntimeSession(OnnxSession):
 
         Where ``int8-dynamic`` was asked for: that, if ranges of activations were found in the call.
 
-        Where ``w8`` was asked for: that, if nothing ran on int8 and the file keeps weights so.
+        Where ``w8`` or ``w4`` was asked for: that, if nothing ran on int8 and the file keeps weights so.
         """
         operators = {str(event.get("op_name")) for event in self.profile()}
         if self._asked == "int8-dynamic" and operators & _DYNAMIC_OPERATORS:
             return self._asked
         ran = "int8" if operators & _INT8_OPERATORS else "fp32"
-        return effective_w8(self._path, ran) if self._asked == "w8" else ran
+        return effective_storage(self._path, ran) if self._asked in STORED else ran

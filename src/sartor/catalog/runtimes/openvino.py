@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: fp32 (weights in 8 bits too), bf16 where the processor has it, static int8 files.
+"""OpenVINO on the CPU: fp32 (weights in 8 or 4 bits too), bf16 where the processor has it, static int8 files.
 
 Source: https://github.com/openvinotoolkit/openvino (Apache-2.0).
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sartor.catalog.runtimes._stored import effective_w8
+from sartor.catalog.runtimes._stored import STORED, effective_storage
 from sartor.catalog.runtimes.parts.onednn_levels import held_to
 from sartor.errors import MissingExtra, Unsupported
 from sartor.registry import register
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _BF16_SETS = frozenset({"amx_bf16", "avx512_bf16"})
 _INT8_SETS = frozenset({"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
 _PRODUCTS = frozenset({"Convolution", "GroupConvolution", "FullyConnected", "MatMul", "Deconvolution"})
-_HINTS = {"fp32": "f32", "w8": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
+_HINTS = {"fp32": "f32", "w8": "f32", "w4": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
+_SMALL = frozenset({"i8", "u8", "i4", "u4"})
 _NAMES = {"float32": "fp32", "f32": "fp32", "bfloat16": "bf16", "bf16": "bf16", "float16": "fp16", "f16": "fp16"}
 
 
@@ -59,7 +60,7 @@ class OpenVino:
 
     def precisions(self, device: Device) -> Mapping[str, str]:
         sets = set(device.instruction_sets)
-        found = {"fp32": "none", "w8": "int8-weights"}
+        found = {"fp32": "none", "w8": "int8-weights", "w4": "int4-weights"}
         if _BF16_SETS & sets:
             found["bf16"] = "none"
         if _INT8_SETS & sets:
@@ -76,7 +77,7 @@ class OpenVino:
 
     def load(self, path: Path, precision: str, threads: int) -> OpenVinoSession:
         if precision not in _HINTS:
-            raise Unsupported("NO_PRECISION", f"OpenVINO is run in fp32, bf16, int8 or w8 here, not in {precision}")
+            raise Unsupported("NO_PRECISION", f"OpenVINO is run in fp32, bf16, int8, w8 or w4 here, not in {precision}")
         return OpenVinoSession(path, precision, threads)
 
 
@@ -142,18 +143,18 @@ def _buffer(port: Any) -> Array:
 
 def _effective_precision(compiled: Any, asked: str, path: Path) -> str:
     """What the compiled model runs in: ``int8`` where a product does, else the precision OpenVINO says it uses."""
-    if asked in ("int8", "w8"):
+    if asked == "int8" or asked in STORED:
         for operator in compiled.get_runtime_model().get_ops():
             info = operator.get_rt_info()
-            if info["layerType"].astype(str) in _PRODUCTS and info["runtimePrecision"].astype(str) in ("i8", "u8"):
-                # of weights alone in 8 bits the precision told is theirs; the kernel's name ends with what it adds in
-                if asked == "w8" and info["primitiveType"].astype(str).endswith("_f32"):
+            if info["layerType"].astype(str) in _PRODUCTS and info["runtimePrecision"].astype(str) in _SMALL:
+                # of weights alone in few bits the precision told is theirs; the kernel's name ends with what it adds in
+                if asked in STORED and info["primitiveType"].astype(str).endswith("_f32"):
                     continue
                 return "int8"
     hint = compiled.get_property("INFERENCE_PRECISION_HINT")
     name = str(hint.get_type_name() if hasattr(hint, "get_type_name") else hint)
     ran = _NAMES.get(name, name)
-    return effective_w8(path, ran) if asked == "w8" else ran
+    return effective_storage(path, ran) if asked in STORED else ran
 
 
 def _line(error: Exception) -> str:

@@ -23,6 +23,7 @@ OUTPUTS = f"{FOLDER}/outputs.npy"
 TOLERANCES: Mapping[str, float] = {
     "fp32": 1e-3,
     "w8": 1e-3,
+    "w4": 1e-3,
     "bf16": 2e-2,
     "fp16": 1e-2,
     "int8": 2e-2,

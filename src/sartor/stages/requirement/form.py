@@ -111,7 +111,7 @@ class SearchForm(_Form):
     runtimes: Names
     """Names of runtimes."""
     precisions: Names
-    """Numeric precisions, e.g. fp32, bf16, int8, w8 (weights alone in 8 bits)."""
+    """Numeric precisions, e.g. fp32, bf16, int8, w8 or w4 (weights alone in 8 or 4 bits)."""
 
 
 class RequirementForm(_Form):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sartor.catalog.compressors.parts.graphs import attribute
 from sartor.catalog.compressors.parts.noise import asking
 from sartor.catalog.compressors.parts.qdq import Reader
 
@@ -78,7 +79,7 @@ def products_of(model: Any) -> list[Product]:
         if bias and (bias not in constants or len(constants[bias].dims) != 1):
             continue
         weights = numpy_helper.to_array(constants[node.input[1]]).astype("float64")
-        turned = node.op_type == "MatMul" or (node.op_type == "Gemm" and not _attribute(node, "transB", 0))
+        turned = node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transB", 0))
         if node.op_type != "Conv" and weights.ndim != 2:
             continue
         matrix = weights.T if turned else weights.reshape(len(weights), -1)
@@ -90,17 +91,11 @@ def products_of(model: Any) -> list[Product]:
 def _is_plain(node: Any) -> bool:
     """Whether a node multiplies all its inputs by its weights, and does nothing else."""
     if node.op_type == "Conv":
-        return bool(_attribute(node, "group", 1) == 1)
+        return bool(attribute(node, "group", 1) == 1)
     if node.op_type == "Gemm":
-        factors = (_attribute(node, "alpha", 1.0), _attribute(node, "beta", 1.0))
-        return not _attribute(node, "transA", 0) and factors == (1.0, 1.0)
+        factors = (attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0))
+        return not attribute(node, "transA", 0) and factors == (1.0, 1.0)
     return bool(node.op_type == "MatMul")
-
-
-def _attribute(node: Any, name: str, default: Any) -> Any:
-    from onnx import helper
-
-    return next((helper.get_attribute_value(found) for found in node.attribute if found.name == name), default)
 
 
 def spaces_of(model: Any, products: Sequence[Product], samples: Array) -> list[Space]:

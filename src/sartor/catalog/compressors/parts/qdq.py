@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +55,23 @@ def prepare(source: Path, target: Path) -> Any:
         if not node.name or node.name in taken:
             node.name = f"{node.op_type}-{place}"
         taken.add(node.name)
+    _rename_shapes(model.graph)
     onnx.save(model, target)
     return model
+
+
+def _rename_shapes(graph: Any) -> None:
+    """Give the shapes that ONNX Runtime put into a graph names that it does not make.
+
+    It makes the same names again where it fuses more products of a graph that it had fused some of, and then cannot
+    load it ("Attempt to replace the existing tensor", 1.32): a BERT with a multiplication before its attention.
+    """
+    made = {tensor.name: f"prepared_{tensor.name}" for tensor in graph.initializer if tensor.name.startswith("gemm_")}
+    for tensor in graph.initializer:
+        tensor.name = made.get(tensor.name, tensor.name)
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = made.get(name, name)
 
 
 def weighted_places(graph: Any) -> list[int]:
@@ -67,6 +82,9 @@ def weighted_places(graph: Any) -> list[int]:
 def between(graph: Any, weighted: Sequence[int]) -> list[str]:
     """Names of the nodes to quantise: the weighted ones given, and what carries values from one of them to another.
 
+    Sums that no weighted one takes as they are stay float: behind a mask of -10,000 one scale leaves nothing of an
+    attention's logits, and the sums beside a transformer's layers, which norms take, grow from layer to layer.
+
     Raises:
         Unsupported: ``NOTHING_TO_QUANTISE`` where none is given.
     """
@@ -76,12 +94,24 @@ def between(graph: Any, weighted: Sequence[int]) -> list[str]:
     places = range(len(nodes))
     after = reached(nodes, places, weighted, forward=True)
     before = reached(nodes, reversed(places), weighted, forward=False)
+    taken = reached(nodes, reversed(places), weighted, forward=False, through=CARRIED)
     carried = {place for place in after & before if nodes[place].op_type in CARRIED}
+    carried -= {place for place in carried - taken if nodes[place].op_type == "Add"}
     return [nodes[place].name for place in sorted(carried | set(weighted))]
 
 
-def reached(nodes: Sequence[Any], order: Iterable[int], start: Sequence[int], *, forward: bool) -> set[int]:
-    """Places of nodes that come after (or before) one of ``start``; a graph's nodes are in topological order."""
+def reached(
+    nodes: Sequence[Any],
+    order: Iterable[int],
+    start: Sequence[int],
+    *,
+    forward: bool,
+    through: Container[str] | None = None,
+) -> set[int]:
+    """Places of nodes that come after (or before) one of ``start``; a graph's nodes are in topological order.
+
+    ``through``: only past nodes of these operators, where told.
+    """
     reached: set[int] = set()
     live: set[str] = set()
     for place in order:
@@ -91,7 +121,8 @@ def reached(nodes: Sequence[Any], order: Iterable[int], start: Sequence[int], *,
         touched = any(name in live for name in taken)
         if touched:
             reached.add(place)
-        if touched or place in start:
+        passed = touched and (through is None or nodes[place].op_type in through)
+        if passed or place in start:
             live.update(name for name in given if name)
     return reached
 

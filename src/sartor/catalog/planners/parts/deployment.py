@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 
+from sartor import registry
 from sartor.catalog.contracts import Situation
 from sartor.catalog.planners.parts.forecast import Forecast
 from sartor.catalog.planners.parts.repair import Repair
@@ -78,7 +80,10 @@ class Deployment:
         openings = scored & self.now.open_candidates()
         records = {r.candidate.id: r for r in self.shop.of(network)}
         shared = {_with_all_threads(records[name].candidate): records[name] for name in openings}
-        children = {r.parent: r for r in records.values() if r.notes.get("stores_less") and r.parent in shared}
+        children: dict[str, list[Record]] = defaultdict(list)
+        for record in records.values():
+            if record.notes.get("stores_less") and record.parent in shared:
+                children[record.parent].append(record)
         if not children:
             return
         parent = min(children, key=lambda name: (value_of(shared[name], "latency_p50_ms"), name))
@@ -89,11 +94,11 @@ class Deployment:
         untried = not tried and any(r.candidate.id in self.now.open_candidates() for r in compressed)
         if untried or any(self.trainer.as_good(record, root) for record in judged):
             return
-        child = children[parent]
-        if self._has_time_for(child, even_if_ruled_out=False):
-            if not value_of(child, "latency_p50_ms"):
-                yield from self.scout.probe(child.candidate, weights)
-            yield from self.shop.evaluate(child.candidate, weights, "validation")
+        for child in sorted(children[parent], key=lambda record: (-_weight_bytes(record), record.candidate.id)):
+            if self._has_time_for(child, even_if_ruled_out=False):
+                if not value_of(child, "latency_p50_ms"):
+                    yield from self.scout.probe(child.candidate, weights)
+                yield from self.shop.evaluate(child.candidate, weights, "validation")
 
     def _has_time_for(self, record: Record, *, even_if_ruled_out: bool) -> bool:
         """True where one more way can be scored, and measured where it was not, before a confirmation."""
@@ -103,6 +108,10 @@ class Deployment:
         return self.reserve.has_time_for(
             seconds + (0.0 if even_if_ruled_out else self.reserve.least_confirming(record))
         )
+
+
+def _weight_bytes(record: Record) -> float:
+    return float(getattr(registry.get("compressors", record.candidate.compressor), "weight_bytes", 4.0))
 
 
 def _with_all_threads(candidate: Candidate) -> str:

@@ -21,7 +21,7 @@ ALLOWED = 0.02  # of the primary metric may be lost where the requirement does n
 STRICTEST, MILDEST = 1 / 64, 1 / 2  # shares of the noise of int8 that are asked for
 STRICTER = 4.0  # times as strict is the second round
 GAIN = 0.95  # times the latency of its parent, what was compressed must have had: else there is nothing to repair
-TRIALS, RANKED = 12, 32  # for ranges and bisection; and for layers, alone or in groups
+TRIALS, RANKED = 22, 32  # for ranges, smoothing and bisection; and for layers, alone or in groups
 TRIAL_S, LAYER_S = 0.1, 0.015  # what a trial takes beside its samples, and for each layer of the graph
 MOST_SAMPLES, PIXELS = 64, 700_000  # of a trial, fewer of large pictures; a quarter of them for a layer alone
 

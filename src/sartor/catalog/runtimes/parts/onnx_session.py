@@ -79,6 +79,8 @@ class OnnxSession:
         options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = _FATAL
+        # else products with weights of 4 bits round their other side to 8 bits
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         if profile:
             options.enable_profiling = True
             options.profile_file_prefix = profile
