@@ -25,7 +25,7 @@ from sartor.stages.train.environment import training_environment
 from sartor.types import Refusal
 from sartor.worker import load_stage
 
-VERSIONS: Mapping[str, int] = {"describe": 4, "compress": 2}
+VERSIONS: Mapping[str, int] = {"describe": 4, "compress": 3}
 """Stage name to the version of what it does; raise it when old evidence of the stage no longer holds (default 1)."""
 
 TRANSIENT = {"CRASHED", "OOM", "TIMEOUT", "FAILED"}

@@ -12,6 +12,7 @@ from world import World, findings, play
 
 from sartor.catalog.contracts import Outcome
 from sartor.catalog.planners.parts.forecast import PROCESS_S, Forecast
+from sartor.jobs import DescribeResult
 
 OVERRUN = 0.1  # of the budget, at most
 BEFORE = (
@@ -111,3 +112,13 @@ def test_a_noisy_machine_is_expected_to_stay_noisy():
             forecast.note(action, Outcome(done.key, done.result, done.refusal, processes * 3.0, False))
         told.append(forecast.comparing(candidate, candidate.runtime))
     assert told[1] > 1.5 * told[0]
+
+
+@pytest.mark.parametrize("seconds", [25.0, 40.0, 60.0, 120.0])
+def test_networks_that_could_not_be_described_are_tried_in_any_budget(seconds):
+    class Undescribed(World):
+        def _describe(self, job, dice):
+            return DescribeResult(()), 1.0
+
+    known = findings((("accuracy.min", 0.1),), seconds=seconds, samples=1000)
+    assert any(action.stage == "measure" for action in play(known, Undescribed(samples=1000)))

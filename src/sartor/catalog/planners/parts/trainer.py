@@ -120,12 +120,13 @@ class Trainer:
         if known or network.id in self._rates:
             return known[-1].samples_per_s if known else self._rates[network.id][1]
         cost = self.now.cost_of(network.id)
-        if self._rates or cost is None:
+        if self._rates:
             return self._guessed(network, size)
         ceiling = max(
             (c.operations_per_s for name, c in self.now.device.ceilings.items() if name == "fp32"), default=1e11
         )
-        return CEILING_SHARE * ceiling / (STEP_WORK * max(1, cost.operations))
+        operations = cost.operations if cost else 0  # where they are not known, nothing is left out for them
+        return CEILING_SHARE * ceiling / (STEP_WORK * max(1, operations))
 
     def _guessed(self, network: Network, size: Callable[[Network], float]) -> float:
         """The rate that the network nearest in size suggests, one of the same family before others; 0 without one."""
