@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
 
@@ -16,8 +17,10 @@ from sartor.jobs import Recipe, TrainJob
 from sartor.prepared import open_data
 from sartor.stages.train import _closed_form, _features, _memory, _steps, train
 from sartor.stages.train._adapters import adapt, attention_projections, is_adapted, merge
+from sartor.stages.train._cutting import pieces_of, watched
 from sartor.stages.train._layers import rate_shares
 from sartor.stages.train._optimizers import make_optimizers
+from sartor.stages.train._ranks import ALONE
 from sartor.types import Network
 
 transformers = pytest.importorskip("transformers")
@@ -180,6 +183,32 @@ class TestAdapters:
 
     def test_resumes_to_the_same_bits(self, digits, network, resumes):
         resumes(job(digits, tuning.adapted(network), 1.0, seed=3), 9)
+
+    def test_of_a_network_that_is_cut_they_learn_the_same(self, digits, network):
+        data, found = open_data(digits.card.fingerprint, digits.workspace), []
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        try:
+            for cuts in (False, True):
+                training = _steps.Training(job(digits, tuning.adapted(network)), data)
+                if cuts:
+                    with torch.no_grad(), watched(training.module) as called:
+                        training.module(training.batch(0)[0][:2])
+                    assert len(pieces_of(training.module, called)) == 2
+                    training._cut(ALONE, called)
+                for step in range(2):
+                    training.take_step(step)
+                training.collect()
+                learnt = training.tensors()
+                merge(training.average.module)
+                found.append((learnt, training.average.module.state_dict()))
+        finally:
+            dist.destroy_process_group()
+        for plain, cut in zip(*found, strict=True):
+            assert plain.keys() == cut.keys()
+            for name, value in plain.items():
+                assert torch.allclose(cut[name], value, atol=1e-5), name
+        assert not any("base_layer" in name for name in found[1][0])
+        assert found[1][1].keys() == built(network).state_dict().keys()
 
 
 class TestFrozenFeatures:

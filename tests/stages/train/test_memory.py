@@ -23,9 +23,9 @@ from sartor.prepared import open_data
 from sartor.stages.data import prepare, stamp
 from sartor.stages.train import _fitting, _machine, _memory, _steps
 from sartor.stages.train._loop import Training
-from sartor.stages.train._ranks import ALONE
-from sartor.stages.train._recompute import recompute_blocks
-from sartor.stages.train.environment import training_environment
+from sartor.stages.train._ranks import ALONE, Ranks
+from sartor.stages.train._recompute import blocks_of, recompute_blocks
+from sartor.stages.train.environment import CUT, training_environment
 from sartor.types import DataSource, Network
 
 
@@ -114,12 +114,66 @@ def test_what_surely_does_not_fit_is_a_reason(training, monkeypatch):
     assert refusal.value.code == "OUT_OF_MEMORY"
 
 
+class Two(Ranks):
+    """Two ranks of which the other one always agrees."""
+
+    def least(self, value):
+        return value
+
+    def told(self, *values):
+        return values
+
+
+@pytest.fixture
+def fitted(training, monkeypatch):
+    """``fitted(free_mb)``: whether two ranks cut a network that takes 500 MB, and what is told."""
+    large = _memory.Footprint(500_000_000, 0, ((100_000_000, 1000),), 0, 0, 0, 1.0, 0, 400_000_000, 0, 50_000_000)
+    monkeypatch.setattr(_fitting, "foresee", lambda training, samples: large)
+
+    def check(free_mb, *more):
+        found, chosen, said = training(batch_size=16), [], []
+        for name, value in more:
+            found.module.register_parameter(name, value)
+        monkeypatch.setattr(found, "spread", lambda ranks, cut_at: chosen.append(cut_at is not None))
+        monkeypatch.setattr(_fitting, "free_memory", lambda device: free_mb * 1_000_000)
+        facts = _fitting.fit_memory(found, Two(0, 2), None, lambda text, share=None: said.append(text))
+        return chosen[0], facts["memory_predicted_mb"], " ".join(said)
+
+    return check
+
+
+def test_what_does_not_fit_whole_is_cut_over_the_ranks(fitted, monkeypatch):
+    assert fitted(1000) == (False, 600, "")
+    cut, predicted, said = fitted(500)
+    assert cut
+    assert 300 <= predicted <= 310  # and what is put together at a time of a small network
+    assert "its 2 processes share the memory" in said
+    with pytest.raises(Unsupported, match="OUT_OF_MEMORY|takes at least"):
+        fitted(200)
+    monkeypatch.setenv(CUT, "1")
+    assert fitted(1000)[0]
+
+
+def test_a_single_number_is_not_cut(fitted, monkeypatch):
+    with pytest.raises(Unsupported, match="takes at least"):
+        fitted(400, ("scale", nn.Parameter(torch.ones(()))))
+    monkeypatch.setenv(CUT, "1")
+    cut, _, said = fitted(1000, ("scale", nn.Parameter(torch.ones(()))))
+    assert not cut
+    assert "not cut over its processes, as a weight is a single number" in said
+
+
 def deep():
     torch.manual_seed(0)
     blocks = [
         nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3)) for _ in range(6)
     ]
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(8 * 16 * 16, 3))
+
+
+def test_blocks_in_lists_of_lists_are_those_that_are_called():
+    module = nn.ModuleList([nn.ModuleList([nn.Linear(2, 2), nn.ReLU()]), nn.ModuleList([nn.Linear(2, 2)])])
+    assert blocks_of(module) == [module[0][0], module[1][0]]
 
 
 def test_recomputed_blocks_give_the_same_gradients_for_less():

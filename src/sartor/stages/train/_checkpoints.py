@@ -20,8 +20,17 @@ from sartor.storage import write_bytes, write_text
 _GENERATIONS = 2
 
 
-def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> int:
+def write_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, copied: bool = False
+) -> int:
     """Write tensors, then the record that makes them valid, then drop what is older than two generations.
+
+    Args:
+        folder: of the training.
+        step: that it has reached.
+        tensors: by name.
+        state: in its plain form.
+        copied: no two of the tensors share memory.
 
     Returns:
         Bytes written.
@@ -30,7 +39,9 @@ def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], sta
         StorageError: full or read-only disk; the generations before are untouched.
     """
     # Copies: safetensors wants plain row-major memory that no two tensors share.
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if not copied:
+        plain = {name: tensor.clone() for name, tensor in plain.items()}
     content = save(plain)
     body = {"step": step, "state": dict(state), "sha256": hashlib.sha256(content).hexdigest()}
     write_bytes(folder / f"checkpoint-{step:09d}.safetensors", content)

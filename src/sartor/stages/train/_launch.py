@@ -121,8 +121,9 @@ def die_with_parent() -> None:
 
 
 def _progress(line: str) -> dict[str, Any] | None:
+    begins = max(0, line.find('{"progress"'))  # what libraries write piece by piece may stand before it
     with contextlib.suppress(ValueError):
-        found = json.loads(line)
+        found, _ = json.JSONDecoder().raw_decode(line[begins:])
         if isinstance(found, dict) and "progress" in found:
             return found
     return None

@@ -88,6 +88,7 @@ def _fitted(training: Training, progress: Progress, scratch: Path, tell: Tell, r
     memory = fit_memory(training, ranks, scratch, tell)
     scorer = Scorer(job, data, training.device, training.dtype)
     stopped = _run(training, scorer, progress, scratch, tell)
+    training.collect()
     if not ranks.leads:
         return None
     score, kept = _settle(training, job, data, progress, stopped)
@@ -110,6 +111,7 @@ def _fitted(training: Training, progress: Progress, scratch: Path, tell: Tell, r
             "micro_batch": training.gradients.micro_batch,
             "order": training.feed.order,
             "processes": ranks.world,
+            **({"cut": True} if training.is_cut else {}),
             **memory,
         },
     )
@@ -183,7 +185,9 @@ def _run(training: Training, scorer: Scorer, progress: Progress, scratch: Path, 
         progress.seconds = now - started
         if _is_to_look(progress.step, training.steps, looks):
             progress.losses = float(loss_sum)
+            training.collect()
             (stopped,) = ranks.told(_evaluate(training, scorer, progress) if ranks.leads else "")
+            training.average.set_aside()
             progress.losses, progress.counted = 0.0, 0
             loss_sum.zero_()
             if stopped:
@@ -199,13 +203,26 @@ def _run(training: Training, scorer: Scorer, progress: Progress, scratch: Path, 
                 tell(_sentence(training, progress), progress.step / training.steps)
             if not math.isfinite(float(loss_sum)):
                 return "DIVERGED"
-        if ranks.leads and now - saved >= pause and progress.step < training.steps:
+        if _is_to_save(training, progress, now - saved >= pause):
             before = time.perf_counter()
             progress.losses = float(loss_sum)
-            _checkpoints.write_checkpoint(scratch, progress.step, training.tensors(), to_plain(progress))
+            tensors = training.tensors()
+            if ranks.leads:
+                state = to_plain(progress)
+                _checkpoints.write_checkpoint(scratch, progress.step, tensors, state, copied=training.is_cut)
             saved = time.perf_counter()
             pause = max(CHECKPOINT_EVERY_S, (saved - before) / _CHECKPOINT_SHARE)
     return ""
+
+
+def _is_to_save(training: Training, progress: Progress, due: bool) -> bool:
+    """True when a checkpoint is due; where the network is cut, all ranks agree on it now and then, as all take part."""
+    ranks = training.gradients.ranks
+    if progress.step >= training.steps:
+        return False
+    if not training.is_cut:
+        return due and ranks.leads
+    return progress.step % _AGREE_EVERY == 0 and bool(ranks.told(due)[0])
 
 
 def _is_to_look(step: int, steps: int, looks: int) -> bool:
@@ -240,7 +257,7 @@ def _evaluate(training: Training, scorer: Scorer, progress: Progress) -> str:
     metric = training.task.metrics[0]
     if progress.step < training.steps and (progress.best is None or metric.better(score.value, progress.best)):
         progress.best, progress.best_epoch = score.value, epoch
-        training.best = {name: value.clone() for name, value in training.average.state().items()}
+        training.keep_best()
     return "FLOOR_UNREACHABLE" if _hopeless(training, progress, score) else ""
 
 
@@ -296,5 +313,8 @@ def _probed(training: Training, seconds: float, tell: Tell, ranks: Ranks) -> Thr
         (on,) = ranks.told(time.perf_counter() - started < seconds)
     rate = steps * training.feed.batch_size / (time.perf_counter() - started)
     load = foreign_load(before)
+    training.collect()
+    if training.is_cut and not ranks.leads:
+        return ThroughputResult(rate, 0.0, load, load > NOISY_LOAD)  # nobody asks it
     scorer = Scorer(training.job, training.data, training.device, training.dtype, limit=2 * training.feed.batch_size)
     return ThroughputResult(rate, scorer.score(training.average.module).samples_per_s, load, load > NOISY_LOAD)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,6 +40,9 @@ class Footprint:
         libraries: beside tensors.
         heap: taken per byte of tensors.
         held: what of ``state`` is there already.
+        shared: where ranks share the network, what each keeps its share of.
+        copies: then, what stays whole on the leading rank all the time.
+        visiting: then, what comes to its device while the network is scored.
     """
 
     state: int
@@ -50,6 +53,24 @@ class Footprint:
     libraries: int
     heap: float
     held: int
+    shared: int = 0
+    copies: int = 0
+    visiting: int = 0
+
+    def cut(self, world: int, gathered: int) -> Footprint:
+        """Of the leading one of so many ranks that share the network.
+
+        Args:
+            world: how many.
+            gathered: bytes of weights that are whole at the same time in a step; gradients are counted whole, to be
+                safe.
+        """
+        return replace(
+            self,
+            state=self.copies + -(-self.shared // world),
+            moments=tuple((least + gathered, each) for least, each in self.moments),
+            looking=self.looking + self.visiting,
+        )
 
     def peak(self, samples: int) -> int:
         """Bytes at the worst moment, when so many samples are computed at once."""
@@ -128,11 +149,9 @@ def foresee(training: Training, samples: int = TRIED) -> Footprint:
     moved = sum(_bytes_of([weight]) * times for weight, times in training.optimizer_memory())
     best = _bytes_of(training.average.state().values())
     teacher = training.gradients.soft
-    held = (
-        _bytes_of(_tensors(module))
-        + _bytes_of(_tensors(average))
-        + (_bytes_of(_tensors(teacher.module)) if teacher else 0)
-    )
+    own, kept = _bytes_of(_tensors(module)), _bytes_of(_tensors(average))
+    teaching = _bytes_of(_tensors(teacher.module)) if teacher else 0
+    held = own + kept + teaching
     state = held + best + moved
     saved = 3 * best + moved  # of the network, its average and the best one, what training changes
     here = training.device.type in ("cpu", "mps")
@@ -145,6 +164,9 @@ def foresee(training: Training, samples: int = TRIED) -> Footprint:
         libraries=int(LIBRARIES),
         heap=HEAP[training.device.type],
         held=held,
+        shared=own + best + moved + teaching,  # as much of the average as of its best
+        copies=kept + best if here else 0,
+        visiting=0 if here else kept,
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sartor.errors import Unsupported
 from sartor.jobs import Recipe
+from sartor.stages.train._cutting import share_like, whole
 from sartor.stages.train._layers import rate_shares
 
 # An odd polynomial that drives singular values in (0, 1] near to 1 in few steps; Jordan et al. 2024, "Muon: An
@@ -72,7 +73,9 @@ class Muon(torch.optim.Optimizer):
                     state["momentum_buffer"] = torch.zeros_like(weight)
                 velocity = state["momentum_buffer"].mul_(group["momentum"]).add_(weight.grad)
                 gradient = weight.grad.add(velocity, alpha=group["momentum"])
-                direction = orthogonal(gradient.flatten(1).to(self._dtype)).to(weight.dtype).view(weight.shape)
+                full = whole(gradient)  # of a share of its rows the orthogonal step would be another
+                direction = orthogonal(full.flatten(1).to(self._dtype)).to(weight.dtype).view(weight.shape)
+                direction = share_like(direction, weight)
                 weight.mul_(math.sqrt(len(weight)) / weight.norm().clamp_min(1e-12))
                 weight.add_(direction, alpha=-group["lr"])
 

@@ -1,7 +1,8 @@
 """Several processes that train one network: who computes which samples, and how they agree. Needs torch.
 
-Every process (a rank) holds the network and sees the batch of every step whole, in the same order and augmented alike;
-it computes its own share of it. So a batch is that of the recipe, however many processes there are.
+Every process (a rank) holds the network, or its share of it (``_cutting``), and sees the batch of every step whole, in
+the same order and augmented alike; it computes its own share of it. So a batch is that of the recipe, however many
+processes there are.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+_HOLDERS = (nn.ModuleList, nn.ModuleDict)  # never called themselves
+
 
 def recompute_blocks(module: nn.Module) -> int:
     """Let the blocks of a network be computed twice in training; returns how many there are.
@@ -20,18 +22,31 @@ def recompute_blocks(module: nn.Module) -> int:
     Blocks are the outermost members of sequences and lists that hold weights. Dropout draws the same both times, and
     batch norms remember the first time only.
     """
-    blocks = [block for block in _blocks(module) if any(True for _ in block.parameters())]
+    blocks = blocks_of(module)
     for block in blocks:
         block.forward = partial(_forward, block)
     return len(blocks)
 
 
+def blocks_of(module: nn.Module) -> list[nn.Module]:
+    """The outermost members of sequences and lists that hold weights; of lists of lists, those that can be called."""
+    return [block for block in _blocks(module) if any(True for _ in block.parameters())]
+
+
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:
     if isinstance(module, (nn.Sequential, nn.ModuleList)) and len(module) > 1:
-        yield from module
+        yield from _callable(module)
         return
     for child in module.children():
         yield from _blocks(child)
+
+
+def _callable(holder: nn.Module) -> Iterator[nn.Module]:
+    for member in holder.children():
+        if isinstance(member, _HOLDERS):
+            yield from _callable(member)
+        else:
+            yield member
 
 
 def _forward(block: nn.Module, *args: Any, **kwargs: Any) -> Any:

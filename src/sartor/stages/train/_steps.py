@@ -19,6 +19,7 @@ from sartor.prepared import PreparedData
 from sartor.stages.train import _checkpoints
 from sartor.stages.train._adapters import moving_names, state_of
 from sartor.stages.train._average import Average
+from sartor.stages.train._cutting import Parts, cut, is_cut, move_over, whole
 from sartor.stages.train._distill import SoftLabels
 from sartor.stages.train._feed import Feed, channels_last, scaled
 from sartor.stages.train._gradients import Gradients
@@ -72,6 +73,7 @@ class Training:
         self.optimizers = make_optimizers(self.module, job.recipe, self.dtype)
         self.steps = max(1, round(job.recipe.epochs * self.feed.steps_per_epoch))
         self.learning_rate = 0.0
+        self.is_cut = False  # over the ranks
         soft = SoftLabels(job, data, workspace, self.device) if job.recipe.teacher and workspace else None
         self.gradients = Gradients(self.module, job, self.feed, self.device, self.dtype, soft)
         self.best: dict[str, Tensor] = {}  # state of the average where it scored best so far; empty before
@@ -115,12 +117,21 @@ class Training:
             times = 2 if isinstance(optimizer, torch.optim.AdamW) else 1
             yield from ((weight, times) for group in optimizer.param_groups for weight in group["params"])
 
-    def spread(self, ranks: Ranks) -> None:
-        """Share every step with other ranks from now on; all have to be in the same state."""
+    def spread(self, ranks: Ranks, cut_at: Parts | None = None) -> None:
+        """Share every step with other ranks from now on; all have to be in the same state.
+
+        Args:
+            ranks: that share it.
+            cut_at: the parts that are called, where the network is to be cut, with its average, its teacher and what
+                the optimizers remember; None where every rank keeps it whole.
+        """
         self.gradients.ranks = ranks
         if ranks.world == 1:
             return
         share_norms(self.module)
+        if cut_at is not None:
+            self._cut(ranks, cut_at)
+            return
         known = inspect.signature(DistributedDataParallel).parameters
         syncs = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # by torch's version
         options: dict[str, Any] = {
@@ -130,11 +141,46 @@ class Training:
         }
         self.gradients.module = DistributedDataParallel(self.module, **options)
 
+    def _cut(self, ranks: Ranks, called: Parts) -> None:
+        before = dict(self.module.named_parameters())
+        cut(self.module, ranks, self.device, called)
+        move_over(self.optimizers, before, self.module)
+        if self.gradients.soft is not None:
+            cut(self.gradients.soft.module, ranks, self.device, called)
+        self.average.cut(self.module, ranks.leads)
+        self.is_cut = True
+        # none but the leading rank scores
+        self.best = {name: value.cpu() for name, value in self.best.items()} if ranks.leads else {}
+
+    def collect(self) -> None:
+        """Let the leading rank have the average whole, where it is cut; all ranks have to come here."""
+        if self.is_cut:
+            self.average.collect(self.device)
+
+    def keep_best(self) -> None:
+        """Remember the average as it is; beside the device where its memory is scarce."""
+        place = torch.device("cpu") if self.is_cut else self.device
+        self.best = {name: value.to(place, copy=True) for name, value in self.average.state().items()}
+
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that changes from step to step; what is frozen does not."""
+        """Everything that changes from step to step, whole; what is frozen does not.
+
+        Where the network is cut all ranks have to come here, and the leading one gets copies.
+        """
+        state = self._tensors()
+        if not self.is_cut:
+            return state
+        found = {}
+        for name, tensor in state.items():
+            full = whole(tensor)
+            if self.gradients.ranks.leads:
+                found[name] = full.cpu() if is_cut(tensor) else full.to("cpu", copy=True)
+        return found
+
+    def _tensors(self) -> dict[str, Tensor]:
         moving = state_of(self.module, moving_names(self.module))
         state = {f"module.{name}": tensor for name, tensor in moving.items()}
-        state |= {f"average.{name}": tensor for name, tensor in self.average.state().items()}
+        state |= {f"average.{name}": tensor for name, tensor in self.average.moving().items()}
         state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         if self.gradients.scaler.is_enabled():
             scale = self.gradients.scaler.state_dict()

@@ -15,6 +15,9 @@ _ALLOCATOR = (
 _WAITING = {"GOMP_SPINCOUNT": "10000"}  # turns a thread spins at a barrier, some tens of microseconds; then it sleeps
 
 
+CUT = "SARTOR_CUT"
+"""1 where the ranks of a training are to share the network's memory, whether it fits whole or not."""
+
 PROCESSES = "SARTOR_PROCESSES"
 """On how many processes a training runs; one per CUDA device, or one, where absent or 0."""
 
