@@ -36,21 +36,23 @@ class Deployment:
     def run(self, network: Network, weights: str, *, even_if_ruled_out: bool = False) -> Step[None]:
         """Evaluate a trained network on validation in its fastest deployments, each parent before its child.
 
-        Ways that were not measured yet are measured now. The first is evaluated in any case, further ones while there
-        is time for them beside the confirmation.
+        Ways that were not measured yet are measured now, but for a parent that is ruled out. The first that may ship is
+        evaluated in any case, further ones while there is time for them beside the confirmation.
         """
         most, begun, scored = self.reserve.deployments(network, 1.0), False, set[str]()
         wanted = self.reserve.to_deploy(network, most, even_if_ruled_out=even_if_ruled_out)
         while wanted:
             for record in wanted:
+                candidate = record.candidate
+                if candidate.id in scored:
+                    continue
                 if begun and not self._has_time_for(record, even_if_ruled_out=even_if_ruled_out):
                     return
-                candidate = record.candidate
-                if not value_of(record, "latency_p50_ms"):
+                if self._may_ship(candidate, even_if_ruled_out) and not value_of(record, "latency_p50_ms"):
                     yield from self.scout.probe(candidate, weights)
-                ruled_out = candidate.id not in self.now.open_candidates() and not even_if_ruled_out
-                if not ruled_out or candidate.id in self.reserve.parents(network):
-                    begun = True
+                may_ship = self._may_ship(candidate, even_if_ruled_out)
+                if may_ship or candidate.id in self.reserve.parents(network):
+                    begun = begun or may_ship
                     yield from self.shop.evaluate(candidate, weights, "validation")
                     scored.add(candidate.id)
             wanted = [] if begun else self.reserve.to_deploy(network, 1)
@@ -58,6 +60,9 @@ class Deployment:
             yield from self.repair.run(network, weights, scored)
         yield from self._on_fewer_threads(network, weights, scored)
         yield from self._store_smaller(network, weights, scored)
+
+    def _may_ship(self, candidate: Candidate, even_if_ruled_out: bool) -> bool:
+        return even_if_ruled_out or candidate.id in self.now.open_candidates()
 
     def _on_fewer_threads(self, network: Network, weights: str, scored: set[str]) -> Step[None]:
         """The fastest ways scored with fewer threads too; what is as fast so is scored, and takes less of a machine."""

@@ -13,7 +13,7 @@ from sartor.types import Candidate, Record
 
 PROCESS_S = 1.5  # a process that measures starts, loads and ends, until one was seen
 MAKING_S = 2.0  # an export or a compression, until one was seen
-SCORING_S = 1.0  # a score takes so much beyond its calls and start, until one was seen
+SCORING_S = 1.2  # a score takes so much beyond its calls and start, until one was seen
 TRAINING_S = 3.0  # a training starts, loads and scores at its end, until one was seen
 WINDOWS = 1.5  # a timing takes so many times its seconds: warm-up, windows
 COMPARED_S = 0.8  # timed window of each process of a comparison
