@@ -171,7 +171,8 @@ class Training:
         if not self.is_cut:
             return state
         found = {}
-        for name, tensor in state.items():
+        for name in sorted(state):  # the same on all ranks: a file is not read in the same order by all of them
+            tensor = state[name]
             full = whole(tensor)
             if self.gradients.ranks.leads:
                 found[name] = full.cpu() if is_cut(tensor) else full.to("cpu", copy=True)
