@@ -97,13 +97,7 @@ def _trained(
         source, workspace = subject.source(Path(place)), Workspace(Path(place) / "workspace")
         evidence = workspace.evidence()
         with Executor(workspace, evidence, "warm-starts") as executor:
-
-            def do(stage: str, job: object) -> Any:
-                outcome = executor.do(stage, job)
-                if outcome.refusal is not None:
-                    raise SartorError(f"{outcome.refusal.code}: {outcome.refusal.detail}")
-                return outcome.result
-
+            do = subjects.doing(executor)
             card: DataCard = do("prepare", PrepareJob(source, subject.task, 0, stamp(source))).card
             network = subjects.network_of(subject, card, family, variant)
             for seed in range(1 if asked.smoke else asked.seeds):

@@ -159,6 +159,22 @@ class Ours:
     inputs: str = "test.npy"
 
 
+def doing(executor: Executor) -> Callable[[str, object], Any]:
+    """What does a job of a stage and gives its result.
+
+    Raises:
+        SartorError: (the function) the stage declined, with its code.
+    """
+
+    def do(stage: str, job: object) -> Any:
+        outcome = executor.do(stage, job)
+        if outcome.refusal is not None:
+            raise SartorError(f"{outcome.refusal.code}: {outcome.refusal.detail}")
+        return outcome.result
+
+    return do
+
+
 def make(subject: Subject, folder: Path, say: Say) -> Mapping[str, Any]:
     """Train, export and compress a subject where that was not done yet; its facts.
 
@@ -176,14 +192,7 @@ def make(subject: Subject, folder: Path, say: Say) -> Mapping[str, Any]:
     evidence = workspace.evidence()
     try:
         with Executor(workspace, evidence, "frontier") as executor:
-
-            def do(stage: str, job: object) -> Any:
-                outcome = executor.do(stage, job)
-                if outcome.refusal is not None:
-                    raise SartorError(f"{outcome.refusal.code}: {outcome.refusal.detail}")
-                return outcome.result
-
-            facts = _trained(subject, source, workspace, folder, do, say)
+            facts = _trained(subject, source, workspace, folder, doing(executor), say)
     finally:
         evidence.close()
     told.write_text(json.dumps(facts, indent=1), encoding="utf-8")

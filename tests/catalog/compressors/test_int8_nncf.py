@@ -191,6 +191,18 @@ def test_nothing_is_sent_nor_printed_and_loggers_stay_what_they_were(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def quantising(nodes, zero):
+    """A graph from x (300) to y (300) whose nodes quantise in steps of 0.1 from a zero point."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, [300])],
+        [helper.make_tensor_value_info("y", FLOAT, [300])],
+        [numpy_helper.from_array(np.array(0.1, np.float32), "scale"), numpy_helper.from_array(zero, "zero")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
 @pytest.mark.parametrize(("before", "after", "moved"), [(np.int8, "uint8", 128), (np.uint8, "int8", -128)])
 def test_a_zero_point_moves_with_its_type_and_answers_stay_the_same(before, after, moved):
     import onnxruntime
@@ -201,17 +213,7 @@ def test_a_zero_point_moves_with_its_type_and_answers_stay_the_same(before, afte
         helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", FLOAT, [300])],
-        [helper.make_tensor_value_info("y", FLOAT, [300])],
-        [
-            numpy_helper.from_array(np.array(0.1, np.float32), "scale"),
-            numpy_helper.from_array(np.array(zero, kind), "zero"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    model = quantising(nodes, np.array(zero, kind))
     values = {"x": np.linspace(-40, 40, 300, dtype=np.float32)}  # beyond both ends of the range
 
     def answers():
@@ -300,17 +302,7 @@ def test_a_relu_goes_only_where_its_quantisation_clips_alike(zero, kept):
         helper.make_node("QuantizeLinear", ["r", "scale", "zero"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", FLOAT, [300])],
-        [helper.make_tensor_value_info("y", FLOAT, [300])],
-        [
-            numpy_helper.from_array(np.array(0.1, np.float32), "scale"),
-            numpy_helper.from_array(np.array(zero, np.uint8), "zero"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    model = quantising(nodes, np.array(zero, np.uint8))
     values = {"x": np.linspace(-30, 30, 300, dtype=np.float32)}
 
     def answers():
